@@ -1,0 +1,1 @@
+"""Rules that score texts, and gates that keep or drop them."""

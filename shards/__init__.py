@@ -1,0 +1,1 @@
+"""Shards: what a trainer reads."""

@@ -1,0 +1,1 @@
+"""Synthetic pre-training corpora. This package is what every other folder may import; see ARCHITECTURE.md."""

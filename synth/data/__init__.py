@@ -1,0 +1,1 @@
+"""Seed texts that ship with the package."""

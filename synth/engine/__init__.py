@@ -1,0 +1,1 @@
+"""The engine: roles, journal, client, model servers and their supervisor."""

@@ -1,0 +1,52 @@
+"""One door for everything that can be added: families and rules register a Spec here; a user's own file uses the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from synth.config import Config, nearest
+from synth.errors import RecipeError, fail
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec(Generic[FunctionT]):
+    """A registered part. `version` is raised by hand when results change; `needs` names the columns a rule reads."""
+
+    name: str
+    version: int
+    Options: type[Config]
+    function: FunctionT
+    needs: tuple[str, ...] = ()
+    content_digest: str = ""  # of what shapes its results beside the version: prompts, word lists, a user's file
+
+
+class Registry(Generic[FunctionT]):
+    """Specs by name. `kind` is the word used in messages: family, rule."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._specs: dict[str, Spec[FunctionT]] = {}
+
+    def add(self, spec: Spec[FunctionT]) -> None:
+        """Register; a second spec of the same name is refused."""
+        if spec.name in self._specs:
+            raise fail(RecipeError, f"two {self.kind} definitions are named {spec.name!r}", do="rename one of them")
+        self._specs[spec.name] = spec
+
+    def get(self, name: str) -> Spec[FunctionT]:
+        """The spec of this name, or a RecipeError that names the nearest one."""
+        if name not in self._specs:
+            raise fail(
+                RecipeError,
+                f"unknown {self.kind} {name!r}{nearest(name, self._specs)}",
+                given=name,
+                allowed=", ".join(sorted(self._specs)),
+            )
+        return self._specs[name]
+
+    def __iter__(self) -> Iterator[Spec[FunctionT]]:
+        return iter(sorted(self._specs.values(), key=lambda spec: spec.name))
