@@ -39,9 +39,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def parse(kind: type[ConfigT], value: Mapping[str, Any], where: str = "") -> ConfigT:
     """Validate `value` as `kind`. `where` is the recipe's table it stands in, for messages."""
     try:
-        return kind.model_validate(value)
+        return kind.model_validate(_tuples(value))
     except ValidationError as error:
         raise explain(kind, error.errors(), where) from None
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down: configs are frozen, TOML and JSON know lists only."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list | tuple) else value
 
 
 def explain(kind: type[BaseModel], errors: Sequence[ErrorDetails], where: str) -> SynthError:

@@ -76,3 +76,7 @@ def fail(
     if do is not None:
         lines.append(f"  do:      {do}")
     return kind("\n".join(lines))
+
+
+class Interrupted(BaseException):
+    """The run was told to stop. Not an Exception, so that a family's `except Exception` cannot swallow it."""

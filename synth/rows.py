@@ -107,6 +107,7 @@ ASK = _schema(
     ("completion_tokens", pa.int64()),  # counted by us, without reasoning
     ("reasoning_tokens", pa.int64()),
     ("accepted_attempt", pa.string()),
+    ("model", pa.string()),  # the one that gave the accepted answer
 )
 SEED_MARK = "⟦seed⟧"
 

@@ -37,7 +37,8 @@ class Step(Generic[ConfigT]):
 
     `run(inputs, config, out)`: `inputs` maps a name such as `seeds` or `documents/0003` to a local file, `out` is an empty
     folder whose files are published together. The parent of `out` outlives a crash of the process: what a step wants
-    to find again after a kill (the journal of answers) lies there. Raise `version` by hand when results change.
+    to find again after a kill (the journal of answers) lies there; its siblings belong to other keys of the same group.
+    Raise `version` by hand when results change.
     """
 
     name: str

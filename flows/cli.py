@@ -1,0 +1,80 @@
+"""The command line. User mistakes print their message and exit 2; anything unexpected keeps its traceback and exits 1."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from synth.errors import Interrupted, SynthError
+
+EXIT_INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="synth", description="Synthetic pre-training corpora: made, filtered, deduplicated, audited, released."
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    home = argparse.ArgumentParser(add_help=False)
+    home.add_argument("--home", type=Path, help="the home folder (default: SYNTH_HOME, the recipe's, or ./corpus)")
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    recipe = argparse.ArgumentParser(add_help=False)
+    recipe.add_argument("recipe", type=Path, help="a recipe (.toml)")
+    recipe.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a field of the recipe"
+    )
+    run = commands.add_parser(
+        "run", parents=[recipe, home, machine], help="make what the recipe says, or go on with it"
+    )
+    run.add_argument("--no-prefect", action="store_true", help="run on plain threads, without Prefect")
+    commands.add_parser("plan", parents=[recipe, home, machine], help="what would run, what is done; starts nothing")
+    sql = commands.add_parser("sql", parents=[home, machine], help="ask the catalogue")
+    sql.add_argument("query", help='for example "SELECT family, count(*) FROM kept GROUP BY family"')
+    audit = commands.add_parser("audit", parents=[home, machine], help="check the newest release again, from its files")
+    audit.add_argument("name", nargs="?", help="the recipe's name (default: all in the home)")
+    weights = commands.add_parser("weights", parents=[machine], help="model files: what is known, what is here")
+    weights.add_argument("name", nargs="?", help="fetch this one")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return _dispatch(options)
+    except SynthError as error:
+        print(f"synth: {error}", file=sys.stderr)
+        return error.exit_code
+    except (Interrupted, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    """Commands import what they need: `synth sql` does not wait for the engine's imports."""
+    if options.command == "run":
+        from flows.commands import run
+
+        return run.main(options)
+    if options.command == "plan":
+        from flows.commands import plan
+
+        return plan.main(options)
+    if options.command == "weights":
+        from flows.commands import weights
+
+        return weights.main(options)
+    from flows.commands import ask
+
+    return ask.sql(options) if options.command == "sql" else ask.audit(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What a person sees: one live line while it runs (plain lines when nobody watches), the closing table at the end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from flows.recipe import Recipe
+from flows.session import Session
+from synth.audit.sql import canned
+from synth.driver import Manifest, Work
+from synth.engine.engine import Stats
+
+_LIVE_SECONDS = 0.5
+_PLAIN_SECONDS = 10.0
+QUESTIONS = ("yield_by_family", "drops_by_reason", "why_dropped")
+
+
+def say(text: str) -> None:
+    """One line for the person, on stderr: stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Display:
+    """Collects what is done and shows it. Use as a context manager around the run."""
+
+    def __init__(self, recipe: Recipe, stats: Stats, live: bool) -> None:
+        self._recipe = recipe
+        self._stats = stats
+        self._console = Console(stderr=True)
+        self._tty = live and self._console.is_terminal
+        self._quiet = not live
+        self._seen: set[str] = set()
+        self._items: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
+        self._asking = 0.0
+        self._session: Session | None = None
+        self._stop = threading.Event()
+        self._began = time.monotonic()
+        self._stage = "starting"
+
+    def expect(self, session: Session) -> None:
+        """Whose progress this is."""
+        self._session = session
+
+    def on_object(self, work: Work, manifest: Manifest) -> None:
+        """Hear of an object that was made or found."""
+        if manifest.place in self._seen:
+            return
+        self._seen.add(manifest.place)
+        self._items[manifest.step] += manifest.counts["items"]
+        self._kept[manifest.step] += manifest.counts["kept"]
+        self._stage = {"ingest": "seeds are cut", "resolve": "shards", "shards": "audit", "audit": "release"}.get(
+            manifest.step, self._stage if self._stage not in ("starting", "seeds are cut") else "generate"
+        )
+
+    def __enter__(self) -> Display:
+        target = self._live if self._tty else self._plain
+        self._thread = threading.Thread(target=target, name="display", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _live(self) -> None:
+        with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+            while not self._stop.wait(_LIVE_SECONDS):
+                live.update(self.line())
+
+    def _plain(self) -> None:
+        while not self._stop.wait(_PLAIN_SECONDS):
+            if not self._quiet:
+                say(self.line())
+
+    def line(self) -> str:
+        """One dense line: how far, how many, how fast, how long still."""
+        stats = self._stats
+        elapsed = time.monotonic() - self._began
+        parts = [f"{_clock(elapsed)} {self._recipe.name}: {self._stage}"]
+        expected = self._expected()
+        if stats.seeds:
+            parts.append(f"documents {stats.seeds_done:,}/~{max(expected, stats.seeds):,}")
+        if self._items["keep"]:
+            parts.append(f"kept {self._kept['keep'] / max(1, self._items['generate']):.0%}")
+        if stats.first_send:
+            asking = max(1e-9, time.monotonic() - stats.first_send)
+            parts.append(f"{stats.completion_tokens / asking:,.0f} tokens/s, {stats.in_flight} in flight")
+            left = max(expected, stats.seeds) - stats.seeds_done
+            if stats.seeds_done and left:
+                parts.append(f"~{_clock(left * asking / stats.seeds_done)} left")
+        if stats.faults:
+            parts.append(f"{stats.faults} faults")
+        return " · ".join(parts)
+
+    def _expected(self) -> int:
+        """Seeds that are left after the screen, times the shares of the families."""
+        shares = sum(family.share for family in self._recipe.families)
+        return round(self._kept["screen"] * shares)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def closing_table(summary: dict[str, Any]) -> None:
+    """Print what happened, where it is, and what to ask next."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _facts(summary):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"\nTry, in the folder above {summary['home']!r} (or with --home):")
+    for name in QUESTIONS:
+        console.print(f'  synth sql "{canned(name)}"', markup=False)
+
+
+def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    seeds = f"{summary['seeds']:,}" + _reasons(summary["seeds_dropped"])
+    asks = (
+        f"{summary['asks']:,} sent, {summary['asks_answered_before']:,} answered before, {summary['faults']:,} faults"
+    )
+    rate = f" at {summary['tokens_per_second']:,} tokens/s" if summary["tokens_per_second"] else ""
+    tokens = f"{summary['prompt_tokens']:,} read, {summary['completion_tokens']:,} written{rate}"
+    facts = [
+        ("release", f"{summary['recipe']} {summary['release']}"),
+        ("seeds", seeds),
+        ("asks", asks),
+        ("tokens", tokens),
+    ]
+    for family, tally in summary["families"].items():
+        facts.append((f"  {family}", f"{tally['documents']:,} documents, {tally['kept']:,} kept"))
+    for step, reasons in summary["dropped"].items():
+        if reasons:
+            facts.append(
+                (f"dropped by {step}", ", ".join(f"{reason} {number:,}" for reason, number in reasons.items()))
+            )
+    share = summary["kept"] / summary["documents"] if summary["documents"] else 0
+    facts.append(("kept", f"{summary['kept']:,} of {summary['documents']:,} documents ({share:.0%})"))
+    facts.append(("near-duplicates", f"{summary['clusters']:,} clusters"))
+    facts.append(("cost", f"${summary['usd']:,.4f} by the recipe's prices"))
+    for shard in summary["shards"]:
+        facts.append(
+            (f"{shard['split']} shard", f"{shard['path']} ({shard['rows']:,} rows, {shard['bytes'] / 1e6:.2f} MB)")
+        )
+    return facts
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    if not dropped:
+        return ""
+    return " (dropped: " + ", ".join(f"{reason} {number:,}" for reason, number in dropped.items()) + ")"

@@ -1,0 +1,89 @@
+"""The loop of a run: waves until nothing is left, each wave's lots side by side, then its reduces, then its release.
+
+It knows no orchestrator: `submit(kind, run_id, lot)` starts `perform` somewhere and gives something to wait on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from flows.session import Session
+from synth.errors import Interrupted
+from synth.releases import Release
+
+
+class Pending(Protocol):
+    """A task under way."""
+
+    def result(self) -> Any:
+        """Wait; the task's JSON result, or its exception."""
+
+
+Submit = Callable[[str, str, list[str]], Pending]
+
+_SESSIONS: dict[str, Session] = {}
+
+
+def enter(session: Session) -> None:
+    """Make a session known to `perform` in this process."""
+    _SESSIONS[session.run_id] = session
+
+
+def leave(session: Session) -> None:
+    """Forget a session."""
+    _SESSIONS.pop(session.run_id, None)
+
+
+def perform(kind: str, run_id: str, lot: Sequence[str]) -> dict[str, Any]:
+    """One task. JSON in, JSON out; `{"interrupted": true}` when the run was told to stop."""
+    session = _SESSIONS[run_id]
+    try:
+        if kind == "documents":
+            return session.make_documents(lot)
+        if kind == "ingest":
+            made = session.ingest()
+            return {"cut": made.counts["kept"] if made else 0}
+        if kind == "release":
+            return {"release": session.release(session.wave()).number}
+        reduces = {"resolve": session.resolve, "shards": session.shards, "audit": session.audit}
+        return dict(reduces[kind](session.wave()).counts)
+    except Interrupted:
+        return {"interrupted": True}
+
+
+def run_waves(session: Session, submit: Submit) -> list[Release]:
+    """Run to the end: each wave becomes a release. Raises the first error of any task, or Interrupted."""
+    made: list[Release] = []
+    _finish([submit("ingest", session.run_id, [])])
+    while wave := session.wave():
+        _finish([submit("documents", session.run_id, lot) for lot in session.lots(wave)])
+        for kind in ("resolve", "shards", "audit", "release"):
+            _finish([submit(kind, session.run_id, [])])
+        assert session.pinned is not None
+        made.append(session.pinned)
+    return made
+
+
+def _finish(tasks: Sequence[Pending]) -> None:
+    """Wait for all, so that nothing is left behind, then raise the first failure."""
+    failures: list[BaseException] = []
+    for task in tasks:
+        try:
+            if task.result().get("interrupted"):
+                failures.append(Interrupted("the run was told to stop"))
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def run_directly(session: Session) -> list[Release]:
+    """The loop on plain threads."""
+    enter(session)
+    try:
+        with ThreadPoolExecutor(session.recipe.run.workers, thread_name_prefix="task") as pool:
+            return run_waves(session, lambda kind, run_id, lot: pool.submit(perform, kind, run_id, lot))
+    finally:
+        leave(session)

@@ -1,0 +1,95 @@
+"""A recipe: one TOML file that says what to make. Everything shapes content, except `[run]`, which says how to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from dedup import ResolveConfig
+from flows.steps.generate import FamilyConfig
+from flows.steps.ingest import IngestConfig
+from flows.steps.keep import KeepConfig
+from flows.steps.score import ScoreConfig
+from flows.steps.screen import ScreenConfig
+from shards import ShardConfig
+from synth.audit.audit import AuditConfig
+from synth.config import Config, load_toml, nearest, parse
+from synth.engine.roles import ModelConfig, ModelRun, RoleConfig
+from synth.errors import RecipeError, fail
+from synth.sources import Source
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class RunConfig(Config):
+    """How to run: nothing here changes a single byte of what is made."""
+
+    home: str | None = Field(None, description="The home folder; --home and SYNTH_HOME go before it; default ./corpus.")
+    scratch: str | None = Field(None, description="Local folder for work in progress; default HOME/scratch.")
+    workers: int = Field(2, ge=1, description="Lots worked on at the same time.")
+    open_partitions: int = Field(
+        8, ge=1, description="Partitions (of one family) that ask models at the same time: enough that none waits."
+    )
+    lot_partitions: int = Field(8, ge=1, description="Seed partitions per Prefect task.")
+    wave_partitions: int = Field(0, ge=0, description="Seed partitions per release; 0 = all that are there.")
+    max_failed_share: float = Field(
+        0.02, ge=0, le=1, description="Share of a partition's seeds on which a family's code may fail."
+    )
+    grace_seconds: float = Field(20.0, ge=0, description="After Ctrl-C: time for answers in flight to arrive.")
+    models: dict[str, ModelRun] = Field({}, description="Where and how each model runs, and its price.")
+
+
+class Recipe(Config):
+    """The whole recipe."""
+
+    name: Name = Field(description="Releases of one name follow each other: releases/<name>/0001.json …")
+    sources: tuple[Source, ...] = Field(min_length=1, description="Where seeds come from.")
+    ingest: IngestConfig = Field(IngestConfig(), description="How seeds are cut into partitions.")
+    models: dict[Name, ModelConfig] = Field(min_length=1, description="Models by the name that roles use.")
+    roles: dict[Name, RoleConfig] = Field(min_length=1, description="Roles by the name that families ask for.")
+    families: tuple[FamilyConfig, ...] = Field(min_length=1, description="What is written from the seeds.")
+    screen: ScreenConfig = Field(ScreenConfig(), description="Judging seeds before money is spent on them.")
+    score: ScoreConfig = Field(ScoreConfig(), description="Rules that score documents.")
+    keep: KeepConfig = Field(KeepConfig(), description="Bounds on scores.")
+    dedup: ResolveConfig = Field(ResolveConfig(), description="Near-duplicate removal.")
+    shards: ShardConfig = Field(ShardConfig(), description="What the trainer gets.")
+    audit: AuditConfig = Field(AuditConfig(), description="Limits of the checks before a release.")
+    run: RunConfig = Field(RunConfig(), description="How to run; never hashed.")
+
+
+def load(path: Path, assignments: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `assignments` are `--set` values. Raises RecipeError with every fault it finds."""
+    value = load_toml(path, assignments)
+    recipe = parse(Recipe, value)
+    _check_names(recipe)
+    return recipe
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Names that point from one table to another, and names that must differ."""
+    for name, role in recipe.roles.items():
+        for model in role.models:
+            _known(f"roles.{name}.models", model, recipe.models, "models")
+    for name in recipe.run.models:
+        _known("run.models", name, recipe.models, "models")
+    for what, names in (
+        ("sources.id", [source.id for source in recipe.sources]),
+        ("families.name", [family.name for family in recipe.families]),
+    ):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise fail(RecipeError, f"{what}: given twice", given=", ".join(twice), allowed="each name once")
+
+
+def _known(where: str, name: str, known: Mapping[str, Any], table: str) -> None:
+    if name not in known:
+        raise fail(
+            RecipeError,
+            f"{where}: no such model{nearest(name, known)}",
+            given=name,
+            allowed=", ".join(sorted(known)),
+            do=f"add [{table}.{name}] or correct the name",
+        )

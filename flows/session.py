@@ -1,0 +1,256 @@
+"""A session: one run of one recipe on one home. What is pinned, what is to do, and each piece of the work as a call.
+
+The calls that lots make take and give small JSON values, so that any orchestrator can pass them around.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from flows.recipe import Recipe
+from flows.steps.generate import Maker
+from flows.works import Chain, Works
+from synth import releases, rows
+from synth.digest import file_sha256, short
+from synth.driver import Driver, File, Manifest, Work
+from synth.errors import GateError, RecipeError, fail
+from synth.releases import Release
+from synth.sources import source_files
+from synth.store import Store
+
+
+@dataclass
+class Session:
+    """One run. `base` is the folder that the recipe's relative paths start from; `number` counts waves."""
+
+    recipe: Recipe
+    base: Path
+    store: Store
+    driver: Driver
+    works: Works
+    run_id: str
+    policy: str
+    pinned: Release | None
+    made: dict[str, set[str]] = field(default_factory=dict)  # step -> objects this run made or used
+    _chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Recipe,
+        base: Path,
+        store: Store,
+        run_id: str = "",
+        maker: Maker | None = None,
+        watch: Callable[[Work, Manifest], None] | None = None,
+    ) -> Session:
+        """A session over a home. Without a maker it can plan, not run; `watch` hears of every object made or found."""
+        scratch = Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
+        works = Works(recipe, maker)
+        driver = Driver(store, scratch, watch)
+        return cls(recipe, base, store, driver, works, run_id, works.policy(), releases.newest(store, recipe.name))
+
+    # What there is to do
+
+    def ingested(self) -> list[Manifest]:
+        """This recipe's cuts so far."""
+        return [self.driver.load(place) for place in self.store.objects(f"objects/ingest/{self.recipe.name}")]
+
+    def new_files(self) -> dict[str, File]:
+        """Seed files whose bytes no earlier cut has read, named source/<id>/<digest>."""
+        seen = {name: one.sha256 for one in self.ingested() for name in one.inputs}
+        settings = {source["id"]: source for one in self.ingested() for source in one.config["sources"]}
+        new: dict[str, File] = {}
+        for source in self.recipe.sources:
+            held = settings.get(source.id)
+            if held is not None and held != source.content():
+                raise _changed_source(source.id, held, source.content())
+            for path in source_files(source, self.base):
+                sha256 = file_sha256(path)
+                name = f"source/{source.id}/{sha256}"
+                if name not in seen:
+                    new[name] = File(str(path.absolute()), sha256, path.stat().st_size)
+        return new
+
+    def ingest(self) -> Manifest | None:
+        """Cut what is new; None when there is nothing new."""
+        new = self.new_files()
+        return self._run(self.works.ingest(new, self.ingested())) if new else None
+
+    def partitions(self) -> list[File]:
+        """All seed partitions of this recipe, in hash order."""
+        found = {file.sha256: file for one in self.ingested() for file in one.tables("seeds")}
+        return [found[sha256] for sha256 in sorted(found)]
+
+    def seeds_in(self, partitions: Sequence[File]) -> int:
+        """How many seeds these partitions hold, from the manifests."""
+        rows_of = {one.file(name).sha256: entry["rows"] for one in self.ingested() for name, entry in one.files.items()}
+        return sum(rows_of[file.sha256] for file in partitions)
+
+    def continues(self) -> bool:
+        """Whether the pinned release was made under the same policy, so that its content stays."""
+        return self.pinned is not None and self.pinned.policy == self.policy
+
+    def pending(self) -> list[File]:
+        """Partitions that the pinned release does not cover, in hash order."""
+        covered = set(self.pinned.partitions) if self.pinned and self.continues() else set()
+        return [file for file in self.partitions() if file.sha256 not in covered]
+
+    def wave(self) -> list[File]:
+        """The partitions of the next release."""
+        size = self.recipe.run.wave_partitions
+        return self.pending()[:size] if size else self.pending()
+
+    def lots(self, wave: Sequence[File]) -> list[list[str]]:
+        """A wave cut into lots of partition digests: what one task handles. At most some hundreds."""
+        size = max(self.recipe.run.lot_partitions, -(-len(wave) // 400))
+        return [[file.sha256 for file in wave[start : start + size]] for start in range(0, len(wave), size)]
+
+    def needs_models(self) -> bool:
+        """Whether asks are certain: a partition that is new, or one that no policy has ever asked models about."""
+        if self.new_files():
+            return True
+        for seeds in self.pending():
+            for family in self.works.families:
+                if not self.store.objects(f"objects/generate/{short(seeds.sha256)}/{family}"):
+                    return True
+        return False
+
+    # The pieces of work
+
+    def make_documents(self, lot: Sequence[str]) -> dict[str, Any]:
+        """Screen, then generate, score, keep and sign for every family, for the partitions of one lot."""
+        seeds = [file for file in self.partitions() if file.sha256 in set(lot)]
+        pairs = list(itertools.product(seeds, self.works.families))
+        with ThreadPoolExecutor(self.recipe.run.open_partitions, thread_name_prefix="lot") as pool:
+            chains = list(pool.map(lambda pair: self.chain(*pair), pairs))
+        return {"documents": sum(chain.generate.counts["items"] for chain in chains)}
+
+    def chain(self, seeds: File, family: str) -> Chain:
+        """One family over one partition, through the map steps; what exists is found, not made."""
+        known = self._chains.get((seeds.sha256, family))
+        if known:
+            return known
+        group = f"{short(seeds.sha256)}/{family}"
+        screened = self._run(self.works.screen(seeds))
+        generated = self._run(self.works.generate(family, seeds, screened, self._earlier_asks(group)))
+        scored = self._run(self.works.score(group, seeds, generated))
+        kept = self._run(self.works.keep(group, generated, scored))
+        signed = self._run(self.works.sign(group, generated))
+        chain = Chain(seeds, screened, generated, scored, kept, signed)
+        self._chains[seeds.sha256, family] = chain
+        return chain
+
+    def chains(self, wave: Iterable[File]) -> list[Chain]:
+        """All chains of a wave."""
+        return [self.chain(seeds, family) for seeds in wave for family in self.works.families]
+
+    def _earlier_asks(self, group: str) -> dict[str, File]:
+        """Answers in other objects of the same partition and family: asked under another policy, still paid for."""
+        places = self.store.objects(f"objects/generate/{group}")
+        return {short(self.driver.load(place).key): self.driver.load(place).file("asks.parquet") for place in places}
+
+    def resolve(self, wave: Sequence[File]) -> Manifest:
+        """Near-duplicates of the wave."""
+        index = self.pinned.files("index") if self.pinned and self.continues() else []
+        documents = self.pinned.files("documents") if self.pinned and self.continues() else []
+        return self._run(self.works.resolve(self.chains(wave), index, documents))
+
+    def shards(self, wave: Sequence[File]) -> Manifest:
+        """The wave's shards."""
+        return self._run(self.works.shards(self.chains(wave), self.resolve(wave)))
+
+    def audit(self, wave: Sequence[File]) -> Manifest:
+        """The checks over the wave's release to be."""
+        released = self.pinned.files("rows") if self.pinned and self.continues() else []
+        return self._run(self.works.audit(self._objects(wave), wave, released))
+
+    def release(self, wave: Sequence[File]) -> Release:
+        """Commit, unless a check failed. The new release is pinned from here on."""
+        audited = self.audit(wave)
+        _refuse_failures(self.store, audited)
+        made = self._release(wave, [*self._objects(wave), audited])
+        releases.commit(self.store, made)
+        self.pinned = made
+        return made
+
+    def _objects(self, wave: Sequence[File]) -> list[Manifest]:
+        """Everything that a wave consists of, before its audit."""
+        cut = {file.path.rpartition("/")[0] for file in wave}
+        chains = self.chains(wave)
+        maps = [one for chain in chains for one in (chain.screen, chain.generate, chain.score, chain.keep, chain.sign)]
+        unique = {one.place: one for one in maps}
+        ingested = [one for one in self.ingested() if one.place in cut]
+        return [*ingested, *(unique[place] for place in sorted(unique)), self.resolve(wave), self.shards(wave)]
+
+    def _release(self, wave: Sequence[File], objects: Sequence[Manifest]) -> Release:
+        before = self.pinned if self.continues() else None
+        by_step: dict[str, list[str]] = {}
+        for one in objects:
+            by_step.setdefault(one.step, []).append(one.place)
+        sharded, resolved = self.shards(wave), self.resolve(wave)
+        documents = [chain.generate.file("documents.parquet") for chain in self.chains(wave)]
+        return Release(
+            recipe=self.recipe.name,
+            number=self.pinned.number + 1 if self.pinned else 1,
+            parent=self.pinned.number if self.pinned else None,
+            continues=before.number if before else None,
+            policy=self.policy,
+            run=self.run_id,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            partitions=sorted({*(before.partitions if before else ()), *(file.sha256 for file in wave)}),
+            objects=by_step,
+            shards=[*(before.shards if before else ()), *_shard_entries(sharded)],
+            index=[*(before.index if before else ()), *releases.listed([resolved.file("index.parquet")])],
+            documents=[*(before.documents if before else ()), *releases.listed(documents)],
+            rows=[*(before.rows if before else ()), *releases.listed([sharded.file("rows.parquet")])],
+            tombstones=before.tombstones if before else (),
+        )
+
+    def _run(self, work: Work) -> Manifest:
+        made = self.driver.run(work)
+        self.made.setdefault(made.step, set()).add(made.place)
+        return made
+
+
+def _shard_entries(sharded: Manifest) -> list[dict[str, Any]]:
+    entries = []
+    for name in sorted(sharded.files):
+        if name.endswith(".arrow"):
+            file, split = sharded.file(name), name.split("-")[0]
+            entries.extend(releases.listed([file], split=split, rows=sharded.files[name]["rows"]))
+    return entries
+
+
+def _refuse_failures(store: Store, audited: Manifest) -> None:
+    checks = rows.read_table(store.local(audited.file("checks.parquet").path)).to_pylist()
+    failed = [check for check in checks if check["violations"]]
+    if not failed:
+        return
+    evidence = rows.read_table(store.local(audited.file("evidence.parquet").path)).to_pylist()
+    lines = [f"{len(failed)} of {len(checks)} checks failed: nothing was released"]
+    for check in failed:
+        lines.append(f"  {check['check']}: {check['violations']} violations ({check['title']})")
+        shown = [one["row"] for one in evidence if one["check"] == check["check"]][:3]
+        lines.extend(f"    {row}" for row in shown)
+    do = f"look at {audited.place}/evidence.parquet; mend the recipe, or move a limit of [audit] on purpose"
+    raise fail(GateError, "\n".join(lines), do=do)
+
+
+def _changed_source(source_id: str, held: dict[str, Any], now: dict[str, Any]) -> Exception:
+    changed = sorted(name for name in {*held, *now} if held.get(name) != now.get(name))
+    return fail(
+        RecipeError,
+        f"sources.{source_id}: {', '.join(changed)} changed after its seeds were cut, and seeds are never cut again",
+        given=orjson.dumps({name: now.get(name) for name in changed}, default=str).decode(),
+        allowed=orjson.dumps({name: held.get(name) for name in changed}, default=str).decode(),
+        do="change it back, or give the recipe a new name to start anew",
+    )

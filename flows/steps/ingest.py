@@ -1,0 +1,165 @@
+"""Ingest: sources are read, what this recipe already holds is left out, and what is new is cut into partitions, once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from synth import rows
+from synth.config import Config
+from synth.errors import SourceError, fail
+from synth.sources import Source, read_source
+from synth.step import Counts, Step
+
+KNOWN = pa.schema([("id", pa.string()), ("text_digest", pa.string()), ("kept", pa.bool_())])
+
+
+class IngestConfig(Config):
+    """How seeds are cut. Seeds that are cut stay as they are: these values act on new ones."""
+
+    partition_rows: int = Field(
+        2000, ge=1, description="Seeds per partition, the unit of work and of completion (rows)."
+    )
+    max_text_bytes: int = Field(2**20, ge=1, description="A longer seed is dropped, counted and reported (bytes).")
+
+
+class IngestWork(IngestConfig):
+    """What the step reads: the cut, and each source's own settings."""
+
+    sources: tuple[Source, ...]
+
+    def content(self) -> dict[str, Any]:
+        """Sources by what shapes their rows; their paths do not."""
+        shaped = super().content()
+        return {**shaped, "sources": [source.content() for source in self.sources]}
+
+
+@dataclass
+class _Batch:
+    """What has been read so far. `known` maps seed id to text digest, `holders` text digest to the id of a cut seed."""
+
+    known: dict[str, str] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    new: dict[str, dict[str, Any]] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    drops: list[dict[str, Any]] = field(default_factory=list)
+    rows_read: int = 0
+    already_held: int = 0
+
+
+def run(inputs: Mapping[str, Path], config: IngestWork, out: Path) -> Counts:
+    """Inputs: `source/<id>/<digest>` seed files, `known/<key>` ids of earlier cuts. Out: seeds-*, known, drops."""
+    batch = _Batch()
+    for name, path in inputs.items():
+        if name.startswith("known/"):
+            _remember(batch, path)
+    for source, path in _source_files(inputs, config):
+        for table in read_source(source, path):
+            for row in table.to_pylist():
+                _take(batch, row, source, path, config)
+    if not batch.rows_read:
+        names = ", ".join(source.id for source in config.sources)
+        raise fail(SourceError, f"no seeds: the sources {names} hold no rows", do="check sources.paths in the recipe")
+    fresh = len(batch.new) + len(batch.drops)
+    _drop_equal_texts(batch)
+    _write(batch, config, out)
+    return Counts(
+        items=fresh,
+        kept=len(batch.new),
+        dropped=_by_rule(batch.drops),
+        notes={"rows_read": batch.rows_read, "already_held": batch.already_held},
+    )
+
+
+def _remember(batch: _Batch, path: Path) -> None:
+    for row in rows.read_table(path).to_pylist():
+        batch.known[row["id"]] = row["text_digest"]
+        if row["kept"]:
+            batch.holders[row["text_digest"]] = row["id"]
+
+
+def _source_files(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tuple[Source, Path]]:
+    for source in config.sources:
+        for name, path in sorted(inputs.items()):
+            if name.startswith(f"source/{source.id}/"):
+                yield source, path
+
+
+def _take(batch: _Batch, row: dict[str, Any], source: Source, path: Path, config: IngestWork) -> None:
+    """Sort one row: held already, new, or dropped for what it is."""
+    batch.rows_read += 1
+    seed_id, text = row["id"], row["text"]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    held = batch.known.get(seed_id) or batch.digests.get(seed_id)
+    if held == digest:
+        batch.already_held += 1
+        return
+    if held:
+        raise fail(
+            SourceError,
+            f"one id with two texts in source {source.id!r}",
+            given=f"id {_own_id(row)} in {path}: {text[:60]!r}… differs from the text held under this id",
+            allowed="an id stands for one text, for good",
+            do="give the changed text a new id",
+        )
+    batch.digests[seed_id] = digest
+    defect = _defect(text, config)
+    if defect:
+        rule, reason, score, threshold = defect
+        batch.drops.append(rows.drop_row(seed_id, "seed", "ingest", rule, reason, score=score, threshold=threshold))
+    else:
+        batch.new[seed_id] = row
+
+
+def _defect(text: str, config: IngestWork) -> tuple[str, str, float | None, float | None] | None:
+    size = len(text.encode())
+    if size > config.max_text_bytes:
+        limit = config.max_text_bytes
+        return "too_large", f"{size:,} bytes; ingest.max_text_bytes allows {limit:,}", float(size), float(limit)
+    if "\x00" in text:
+        return "nul_character", "the text contains a NUL character", None, None
+    if not text.strip():
+        return "empty_text", "the text is empty", None, None
+    return None
+
+
+def _own_id(row: dict[str, Any]) -> str:
+    return str(row["meta"] or row["id"])
+
+
+def _drop_equal_texts(batch: _Batch) -> None:
+    """Of equal texts the one already cut stays, else the smallest id: the order of files and rows does not matter."""
+    holders = dict(batch.holders)
+    for seed_id in sorted(batch.new):
+        holder = holders.setdefault(batch.digests[seed_id], seed_id)
+        if holder != seed_id:
+            reason = "the same text as another seed"
+            batch.drops.append(rows.drop_row(seed_id, "seed", "ingest", "equal_text", reason, partner_id=holder))
+            del batch.new[seed_id]
+
+
+def _write(batch: _Batch, config: IngestWork, out: Path) -> None:
+    ordered = [batch.new[seed_id] for seed_id in sorted(batch.new)]  # ids are digests: this is hash order
+    for number, start in enumerate(range(0, len(ordered), config.partition_rows)):
+        cut = rows.table(ordered[start : start + config.partition_rows], rows.SEED)
+        rows.write_table(cut, out / f"seeds-{number:05d}.parquet")
+    known = [{"id": one, "text_digest": batch.digests[one], "kept": one in batch.new} for one in sorted(batch.digests)]
+    rows.write_table(pa.Table.from_pylist(known, schema=KNOWN), out / "known.parquet")
+    batch.drops.sort(key=lambda drop: drop["item_id"])
+    rows.write_table(rows.table(batch.drops, rows.DROP), out / "drops.parquet")
+
+
+def _by_rule(drops: list[dict[str, Any]]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for drop in drops:
+        counted[drop["rule"]] = counted.get(drop["rule"], 0) + 1
+    return counted
+
+
+STEP = Step("ingest", 1, IngestWork, run)

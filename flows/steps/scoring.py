@@ -1,0 +1,61 @@
+"""What screen and score share: running rules over a table of texts, each score a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+import filters.rules  # noqa: F401  (registers the bundled rules)
+from filters.registry import apply_rule, rules, score_columns
+from synth.config import Config, parse
+from synth.errors import RecipeError, fail
+
+
+class RuleConfig(Config):
+    """One rule of a recipe: its name and its own options."""
+
+    name: str = Field(description="A rule's name.")
+    options: dict[str, Any] = Field({}, description="The rule's own options.")
+
+
+class RuleWork(Config):
+    """A rule as it is hashed: with its declared version and what it reads beside the texts."""
+
+    name: str
+    version: int
+    digest: str
+    options: dict[str, Any]
+
+
+def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...]:
+    """Look the rules up, check their options, merge defaults."""
+    works = []
+    for config in configs:
+        spec = rules.get(config.name)
+        options = parse(spec.Options, config.options, f"{where}.{config.name}.options")
+        works.append(
+            RuleWork(name=spec.name, version=spec.version, digest=spec.content_digest, options=options.content())
+        )
+    return tuple(works)
+
+
+def columns_of(works: Sequence[RuleWork]) -> list[str]:
+    """The score columns that these rules give, known before anything is scored."""
+    specs = [(rules.get(work.name), work) for work in works]
+    return [name for spec, work in specs for name in score_columns(spec, parse(spec.Options, work.options, work.name))]
+
+
+def score_table(table: pa.Table, works: Sequence[RuleWork]) -> pa.Table:
+    """All rules' columns, row by row with `table`. Two rules that claim one column are refused."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for work in works:
+        spec = rules.get(work.name)
+        scores = apply_rule(spec, table, parse(spec.Options, work.options, work.name))
+        for name in scores.column_names:
+            if name in columns:
+                raise fail(RecipeError, f"two rules give the score {name!r}", given=work.name, do="remove one of them")
+            columns[name] = scores[name]
+    return pa.table(columns)

@@ -1,0 +1,72 @@
+"""Screen: seeds are judged before money is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import Field
+
+from filters.gates import Gate, apply_gates, first_reasons
+from filters.presets import DEFAULT_SEED_GATES
+from flows.steps.scoring import RuleConfig, RuleWork, score_table
+from synth import rows
+from synth.config import Config
+from synth.step import Counts, Step
+
+LICENSE_GATE = Gate(column="license_known", min=1.0, reason="unknown_license")
+
+
+class ScreenConfig(Config):
+    """Rules that score seeds, and the gates that drop them."""
+
+    rules: tuple[RuleConfig, ...] = Field(
+        (RuleConfig(name="statistics"), RuleConfig(name="license")), description="Rules that score every seed."
+    )
+    gates: tuple[Gate, ...] = Field(DEFAULT_SEED_GATES, description="Bounds on scores; what fails one is dropped.")
+    allow_unknown_license: bool = Field(False, description="Work on seeds whose licence is unknown, and release them.")
+
+
+class ScreenWork(Config):
+    """The rules as hashed, and all gates."""
+
+    rules: tuple[RuleWork, ...]
+    gates: tuple[Gate, ...]
+
+
+def run(inputs: Mapping[str, Path], config: ScreenWork, out: Path) -> Counts:
+    """Input: seeds. Out: seed_scores (a column per score), drops."""
+    seeds = rows.read_table(inputs["seeds"])
+    scores = score_table(_view(seeds), config.rules)
+    named = scores.add_column(0, "item_id", seeds["id"]).add_column(1, "family", pa.nulls(len(seeds), pa.string()))
+    drops = apply_gates(named, config.gates, item_kind="seed", step="screen", already_dropped=frozenset())
+    rows.write_table(named, out / "seed_scores.parquet")
+    rows.write_table(drops, out / "drops.parquet")
+    return count(len(seeds), drops)
+
+
+def _view(seeds: pa.Table) -> pa.Table:
+    """Seeds as the rules want to see texts."""
+    nothing = pa.nulls(len(seeds), pa.large_string())
+    columns = {
+        "text": seeds["text"],
+        "generated": seeds["text"],
+        "seed_text": nothing,
+        "family": pa.nulls(len(seeds), pa.string()),
+        "license": seeds["license"],
+        "language": seeds["language"],
+    }
+    return pa.table(columns)
+
+
+def count(items: int, drops: pa.Table) -> Counts:
+    """Each dropped item under its first reason."""
+    first = first_reasons(drops)
+    dropped: dict[str, int] = {}
+    for reason in first["reason"].to_pylist():
+        dropped[reason] = dropped.get(reason, 0) + 1
+    return Counts(items=items, kept=items - len(first), dropped=dropped)
+
+
+STEP = Step("screen", 1, ScreenWork, run)

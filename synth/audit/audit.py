@@ -1,0 +1,270 @@
+"""The audit: what a wave is about to release is checked in SQL. Each check is one file that returns the violating rows."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from synth.audit.facts import OBJECT, fill, object_row
+from synth.audit.tables import KEPT, SCORES, TABLES, first_reasons, literal, scan, score_schema, table_of
+from synth.config import Config
+from synth.digest import file_sha256
+from synth.driver import Manifest, read_manifest
+from synth.errors import IntegrityError, fail
+from synth.rows import ROW, write_table
+
+CHECKS = pa.schema(
+    [("check", pa.string()), ("title", pa.string()), ("severity", pa.string()), ("violations", pa.int64())]
+)
+"""What `run_checks` returns and writes as checks.parquet, a row per check by name."""
+
+EVIDENCE = pa.schema([("check", pa.string()), ("row", pa.string())])
+"""evidence.parquet: violating rows as JSON, up to EVIDENCE_ROWS for each check."""
+
+EVIDENCE_ROWS = 20
+
+_MANIFEST_FILE = {
+    "object": pa.string(),
+    "step": pa.string(),
+    "name": pa.string(),
+    "table_name": pa.string(),
+    "rows": pa.int64(),
+    "bytes": pa.int64(),
+    "sha256": pa.string(),
+}
+_GIVEN_FILE = {"table_name": pa.string(), "path": pa.string(), "object": pa.string(), "name": pa.string()}
+_SHARD_FILE = {
+    "object": pa.string(),
+    "shard": pa.string(),
+    "rows_read": pa.int64(),  # null when it cannot be read to its end
+    "sha256": pa.string(),
+    "problem": pa.string(),
+}
+_SHARD_ROW = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("row", pa.int64()),
+        ("doc_id", pa.string()),
+        ("license", pa.string()),
+        ("text_bytes", pa.int64()),
+    ]
+)
+
+
+class AuditConfig(Config):
+    """Limits of the audit's gates. One that is passed makes no release unless it is accepted with a reason."""
+
+    max_dropped_share: float = Field(
+        0.95, ge=0, le=1, description="Largest share of a family's documents that may be dropped, for whatever reason."
+    )
+    max_failed_share: float = Field(
+        0.05, ge=0, le=1, description="Largest share of documents that may be lost as generation_failed."
+    )
+    min_documents: int = Field(20, ge=1, description="These two shares are judged from this many documents on.")
+    max_cluster_share: float = Field(
+        0.2, ge=0, le=1, description="Largest group of near-duplicates, as a share of the documents that were compared."
+    )
+    min_cluster_documents: int = Field(20, ge=2, description="A group of fewer documents is never too large.")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `severity`: `integrity`, the data contradict themselves; `gate`, a limit that a person may accept."""
+
+    name: str
+    title: str
+    why: str
+    severity: str
+    sql: str
+
+
+def load_checks() -> list[Check]:
+    """All checks, by name."""
+    folder = resources.files("synth.audit") / "checks"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+    return [_parse(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in files]
+
+
+def _parse(name: str, text: str) -> Check:
+    """A check's head is made of comments `-- word: sentence`."""
+    lines = text.splitlines()
+    head = dict(line.removeprefix("-- ").split(": ", 1) for line in lines if line.startswith("-- "))
+    body = "\n".join(line for line in lines if not line.startswith("--"))
+    return Check(name, head["title"], head["why"], head["severity"], body)
+
+
+def run_checks(
+    tables: Mapping[str, Sequence[Path]],
+    manifests: Sequence[Path],
+    shards: Sequence[Path],
+    allow_unknown_license: bool,
+    limits: AuditConfig,
+    out: Path,
+) -> pa.Table:
+    """Run every check over a wave; write checks.parquet and evidence.parquet into `out`; return CHECKS.
+
+    `tables` maps a name of TABLES, or `released_rows` (ROW of earlier releases), to files; `manifests` are the
+    manifest.json of the wave's objects, and files lie beside theirs, as published. Nothing else can be read by a check.
+    IntegrityError when a table cannot be read at all.
+    """
+    parameters = {**limits.model_dump(), "allow_unknown_license": allow_unknown_license}
+    with tempfile.TemporaryDirectory(prefix="synth-audit-") as scratch, _connect(scratch) as connection:
+        try:
+            _candidate(connection, tables, _manifests(manifests), shards)
+            _lock(connection, [str(path) for paths in tables.values() for path in paths])
+            results = [(check, *_violations(connection, check, parameters)) for check in load_checks()]
+        except duckdb.Error as error:
+            raise fail(
+                IntegrityError, f"the audit could not read its input: {error}", do="run `synth audit` again"
+            ) from error
+    rows = [{"check": c.name, "title": c.title, "severity": c.severity, "violations": count} for c, count, _ in results]
+    evidence = [{"check": check.name, "row": row} for check, _, sample in results for row in sample]
+    table = pa.Table.from_pylist(rows, schema=CHECKS)
+    write_table(table, out / "checks.parquet")
+    write_table(pa.Table.from_pylist(evidence, schema=EVIDENCE), out / "evidence.parquet")
+    return table
+
+
+def _connect(scratch: str) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "temp_directory": scratch,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+            "python_enable_replacements": False,
+        },
+    )
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> None:
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET allowed_paths = [{', '.join(map(literal, paths))}]::VARCHAR[]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _manifests(paths: Sequence[Path]) -> dict[Path, Manifest]:
+    """Manifests by the folder they lie in; the place of each is the folder's path inside its home."""
+    found = {}
+    for path in paths:
+        parts = path.parent.parts
+        start = len(parts) - 1 - parts[::-1].index("objects") if "objects" in parts else -1
+        found[path.parent] = read_manifest("/".join(parts[start:]), path.read_bytes())
+    return found
+
+
+def _candidate(
+    connection: duckdb.DuckDBPyConnection,
+    tables: Mapping[str, Sequence[Path]],
+    manifests: Mapping[Path, Manifest],
+    shards: Sequence[Path],
+) -> None:
+    """Create the tables and views that the checks read."""
+    _tell_manifests(connection, tables, manifests)
+    connection.execute("CREATE TABLE read_counts (path VARCHAR, rows_read BIGINT)")
+    for name, schema in TABLES.items():
+        paths = list(tables.get(name, ()))
+        files = scan(map(str, paths), score_schema(paths) if schema is SCORES else schema)
+        kind = "TABLE" if name == "drops" else "VIEW"  # drops are small, and read by most checks
+        chosen = f"SELECT t.* EXCLUDE filename, f.object FROM {files} t JOIN given_files f ON f.path = t.filename"
+        connection.execute(f"CREATE {kind} {name} AS {chosen}")
+        connection.execute(f"INSERT INTO read_counts SELECT filename, count(*) FROM {files} GROUP BY filename")
+    connection.execute(
+        "CREATE VIEW read_files AS SELECT table_name, object, name, coalesce(rows_read, 0) AS rows_read "
+        "FROM given_files LEFT JOIN read_counts USING (path)"
+    )
+    released = scan(map(str, tables.get("released_rows", ())), ROW)
+    connection.execute(f"CREATE VIEW released_rows AS SELECT * EXCLUDE filename FROM {released}")
+    connection.execute(f"CREATE TABLE dropped AS {first_reasons('drops')}")
+    connection.execute(f"CREATE VIEW dropped_per_object AS {first_reasons('drops', 'object, ')}")
+    connection.execute(f"CREATE VIEW kept AS {KEPT}")
+    _read_shards(connection, shards, manifests)
+
+
+def _tell_manifests(
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Path]], manifests: Mapping[Path, Manifest]
+) -> None:
+    """What the manifests say of objects and files, and which file was given for which table."""
+    listed = [
+        {"object": one.place, "step": one.step, "name": name, "table_name": table_of(name), **entry}
+        for one in manifests.values()
+        for name, entry in one.files.items()
+    ]
+    given = [
+        {"table_name": table, "path": str(path), "object": _place(path, manifests), "name": path.name}
+        for table in TABLES
+        for path in tables.get(table, ())
+    ]
+    fill(connection, "objects", OBJECT, (object_row(one.place, one) for one in manifests.values()))
+    fill(connection, "manifest_files", _MANIFEST_FILE, listed)
+    fill(connection, "given_files", _GIVEN_FILE, given)
+
+
+def _place(path: Path, manifests: Mapping[Path, Manifest]) -> str | None:
+    manifest = manifests.get(path.parent)
+    return manifest.place if manifest else None
+
+
+def _read_shards(
+    connection: duckdb.DuckDBPyConnection, shards: Sequence[Path], manifests: Mapping[Path, Manifest]
+) -> None:
+    """Read the shards themselves, once, as a trainer would: ids and sizes are kept, texts are not."""
+    files: list[dict[str, Any]] = [
+        {"object": _place(path, manifests), "shard": path.name, "sha256": file_sha256(path)} for path in shards
+    ]
+    batches = chain.from_iterable(_shard_rows(path, file) for path, file in zip(shards, files, strict=True))
+    connection.register("incoming", pa.RecordBatchReader.from_batches(_SHARD_ROW, batches))
+    connection.execute("CREATE TABLE shard_rows AS FROM incoming")
+    connection.unregister("incoming")
+    fill(connection, "shard_files", _SHARD_FILE, files)
+
+
+def _shard_rows(path: Path, file: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+    """The rows of one shard; `file` learns how many could be read, or why they could not."""
+    at = 0
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                yield _sizes(path.name, at, batch)
+                at += batch.num_rows
+    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        file["problem"] = f"{type(error).__name__}: {error}"
+    else:
+        file["rows_read"] = at
+
+
+def _sizes(shard: str, at: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = {
+        "shard": pa.repeat(shard, batch.num_rows),
+        "row": pa.array(np.arange(at, at + batch.num_rows)),
+        "doc_id": batch["doc_id"],
+        "license": batch["license"],
+        "text_bytes": pc.binary_length(batch["text"]).cast(pa.int64()),
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=_SHARD_ROW)
+
+
+def _violations(
+    connection: duckdb.DuckDBPyConnection, check: Check, parameters: Mapping[str, object]
+) -> tuple[int, list[str]]:
+    """How many rows violate a check, and the first of them as JSON, in an order that depends on the rows alone."""
+    wanted = duckdb.extract_statements(check.sql)[0].named_parameters
+    chosen = {name: value for name, value in parameters.items() if name in wanted}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE violations AS {check.sql}", chosen)
+    counted = connection.execute("SELECT count(*) FROM violations").fetchall()[0][0]
+    sample = connection.execute(f"SELECT to_json(v) FROM violations v ORDER BY ALL LIMIT {EVIDENCE_ROWS}").fetchall()
+    return counted, [row for (row,) in sample]

@@ -1,0 +1,68 @@
+"""The catalogue: one DuckDB file whose views show everything in a home, built anew from its manifests.
+
+Unqualified views show the newest release of each recipe, `all_` views every published object. Paths in it are relative
+to the home, so the folder may be moved, and plain `duckdb catalog.duckdb` works inside it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import duckdb
+
+from synth.audit.facts import create_tables
+from synth.audit.home import Home, Released, plain_path, read_home, released_files
+from synth.audit.tables import SCORES, TABLES, literal, score_schema, table_of
+from synth.audit.views import DERIVED, View, sessions_view, table_views
+from synth.digest import digest
+from synth.store import make_folders
+
+CATALOG = "catalog.duckdb"
+
+
+def build_catalog(home: Path) -> Path:
+    """Build `HOME/catalog.duckdb` anew and put it in the place of the old one; who has that open keeps it.
+
+    Opens no table of the home, only its manifests (and one file of scores for each set of rules, for its columns).
+    HomeError when `home` is none, IntegrityError when a release stands on something that is not there.
+    """
+    found = read_home(home)
+    released = released_files(found)
+    target, temporary = found.root / CATALOG, found.root / "tmp" / f"catalog-{secrets.token_hex(8)}.duckdb"
+    make_folders(temporary.parent)
+    try:
+        with plain_path(found.root) as plain, duckdb.connect(str(temporary)) as connection:
+            connection.execute(f"SET file_search_path = {literal(str(plain))}")
+            create_tables(connection, found, released)
+            for view in [*_table_views(found, released), *DERIVED]:
+                view.create(connection)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _table_views(home: Home, released: list[Released]) -> list[View]:
+    """The views that read files: for each table all of its files, and those of the newest releases."""
+    every = [
+        (table_of(name), f"{place}/{name}") for place, manifest in home.manifests.items() for name in manifest.files
+    ]
+    newest = sorted({(table_of(file.name), f"{file.place}/{file.name}") for file in released})
+    sessions = [run.sessions for run in home.runs if run.sessions]
+    views = [sessions_view(sessions)]
+    for table, schema in TABLES.items():
+        everywhere, current = ([path for name, path in files if name == table] for files in (every, newest))
+        columns = score_schema(_samples(home, table)) if schema is SCORES else schema
+        views += table_views(table, columns, everywhere, current)
+    return views
+
+
+def _samples(home: Home, table: str) -> list[Path]:
+    """One file of a table for each way in which it was made: enough to know all columns that it can have."""
+    found: dict[str, Path] = {}
+    for place, manifest in home.manifests.items():
+        for name in manifest.files:
+            if table_of(name) == table:
+                found.setdefault(digest([manifest.step, manifest.config]), home.root / place / name)
+    return list(found.values())

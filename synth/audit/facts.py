@@ -1,0 +1,230 @@
+"""The catalogue's own tables: what manifests, releases and runs say, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from synth.audit.home import Home, Released
+from synth.audit.tables import TABLES, table_of
+from synth.driver import Manifest
+from synth.errors import IntegrityError, fail
+
+_TEXT, _COUNT = pa.string(), pa.int64()
+
+OBJECT = {
+    "step": _TEXT,
+    "object": _TEXT,
+    "key": _TEXT,
+    "family": _TEXT,  # null where a step is not about one
+    "rows": _COUNT,
+    "bytes": _COUNT,
+    "items": _COUNT,
+    "kept": _COUNT,
+    "dropped": _TEXT,  # under each first reason
+    "notes": _TEXT,
+    "counts": _TEXT,  # all of these as JSON
+    "config": _TEXT,
+}
+"""An object as its manifest describes it."""
+
+_FILE = {"file": _TEXT, "path": _TEXT, "stage": _TEXT, "run": _TEXT, "family": _TEXT}
+_RELEASED_FILE = {"file": _TEXT, "object": _TEXT, "recipe": _TEXT, "release": _COUNT}
+_TOMBSTONE = {"recipe": _TEXT, "release": _COUNT, "doc_id": _TEXT}
+_PRICES = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens", "usd_per_gpu_hour")
+_PRICE = {"run": _TEXT, "endpoint": _TEXT, **dict.fromkeys(_PRICES, pa.float64())}
+_RELEASE = {
+    "recipe": _TEXT,
+    "release": _COUNT,
+    "parent": _COUNT,
+    "continues": _COUNT,
+    "policy": _TEXT,
+    "run": _TEXT,
+    "created_at": _TEXT,
+    "partitions": _COUNT,
+    "shards": _COUNT,
+    "rows": _COUNT,
+    "bytes": _COUNT,
+    "tombstones": _COUNT,
+    "accepted": _TEXT,
+    "current": pa.bool_(),  # the newest release of its recipe is this one, or keeps its content
+    "path": _TEXT,
+}
+_RUN = {
+    "run": _TEXT,
+    "recipe": _TEXT,
+    "policy": _TEXT,
+    "pinned_release": _COUNT,
+    "started_at": _TEXT,
+    "ended_at": _TEXT,
+    "outcome": _TEXT,
+    "release": _COUNT,
+    "models": _TEXT,
+    "summary": _TEXT,
+    "recipe_text": _TEXT,
+}
+_SHARD = {
+    "recipe": _TEXT,
+    "release": _COUNT,
+    "path": _TEXT,
+    "split": _TEXT,
+    "rows": _COUNT,
+    "bytes": _COUNT,
+    "sha256": _TEXT,
+    "current": pa.bool_(),  # the newest release of its recipe lists it
+}
+
+_CASTS = (
+    dict.fromkeys(("counts", "config", "accepted", "models", "summary"), "JSON")
+    | dict.fromkeys(("dropped", "notes"), "JSON::MAP(VARCHAR, BIGINT)")
+    | dict.fromkeys(("created_at", "started_at", "ended_at"), "TIMESTAMP WITH TIME ZONE")
+)
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection, home: Home, released: Iterable[Released]) -> None:
+    """Create and fill the tables that the views are made of; those in the schema `home` are for the views alone."""
+    connection.execute("CREATE SCHEMA home")
+    fill(connection, "home.files", _FILE, _files(home))
+    fill(connection, "home.released_files", _RELEASED_FILE, _released_files(released))
+    fill(connection, "home.tombstones", _TOMBSTONE, _tombstones(home))
+    fill(connection, "home.prices", _PRICE, _prices(home))
+    fill(connection, "all_objects", {**OBJECT, "run": _TEXT, "stage": _TEXT}, _objects(home))
+    fill(connection, "releases", _RELEASE, _releases(home))
+    fill(connection, "runs", _RUN, _runs(home))
+    fill(connection, "all_shards", _SHARD, _shards(home))
+
+
+def fill(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: Mapping[str, pa.DataType],
+    values: Iterable[Mapping[str, Any]],
+) -> None:
+    """Create a table of these rows. Columns that hold JSON or a point of time become such."""
+    connection.register("incoming", pa.Table.from_pylist(list(values), schema=pa.schema(columns)))
+    chosen = ", ".join(f"{column}::{_CASTS[column]} AS {column}" if column in _CASTS else column for column in columns)
+    connection.execute(f"CREATE TABLE {name} AS SELECT {chosen} FROM incoming")
+    connection.unregister("incoming")
+
+
+def object_row(place: str, manifest: Manifest) -> dict[str, Any]:
+    """A row of OBJECT."""
+    return {
+        "step": manifest.step,
+        "object": place,
+        "key": manifest.key,
+        "family": manifest.config.get("family"),
+        "rows": sum(entry["rows"] or 0 for entry in manifest.files.values()),
+        "bytes": sum(entry["bytes"] for entry in manifest.files.values()),
+        "items": manifest.counts["items"],
+        "kept": manifest.counts["kept"],
+        "dropped": orjson.dumps(manifest.counts["dropped"]).decode(),
+        "notes": orjson.dumps(manifest.counts["notes"]).decode(),
+        "counts": orjson.dumps(manifest.counts).decode(),
+        "config": orjson.dumps(manifest.config).decode(),
+    }
+
+
+def _files(home: Home) -> Iterator[dict[str, Any]]:
+    run_of = _first_runs(home)
+    seen: dict[str, str] = {}
+    for place, manifest in home.manifests.items():
+        for name in manifest.files:
+            file = f"{place.rpartition('/')[2]}/{name}"
+            if seen.setdefault(file, place) != place:
+                raise fail(
+                    IntegrityError,
+                    f"{home.root}: two objects have one key",
+                    given=f"{seen[file]} and {place}",
+                    do="delete the one that was copied by hand",
+                )
+            if table_of(name) in TABLES:
+                family = manifest.config.get("family")
+                yield {
+                    "file": file,
+                    "path": f"{place}/{name}",
+                    "stage": place,
+                    "run": run_of.get(place),
+                    "family": family,
+                }
+    for run in home.runs:
+        if run.sessions:
+            yield {"file": run.sessions.partition("/")[2], "path": run.sessions, "run": run.name}
+
+
+def _first_runs(home: Home) -> dict[str, str]:
+    """The first run that used each object."""
+    found: dict[str, str] = {}
+    for run in home.runs:
+        for places in run.value["objects"].values():
+            for place in places:
+                found.setdefault(place, run.name)
+    return found
+
+
+def _released_files(released: Iterable[Released]) -> Iterator[dict[str, Any]]:
+    for file in released:
+        key = f"{file.place.rpartition('/')[2]}/{file.name}"
+        yield {"file": key, "object": file.place, "recipe": file.recipe, "release": file.release}
+
+
+def _tombstones(home: Home) -> Iterator[dict[str, Any]]:
+    for recipe, chain in home.chains().items():
+        for release in chain:
+            for doc_id in release.value["tombstones"]:
+                yield {"recipe": recipe, "release": release.number, "doc_id": doc_id}
+
+
+def _prices(home: Home) -> Iterator[dict[str, Any]]:
+    for run in home.runs:
+        for endpoint, model in run.value["models"].items():
+            yield {"run": run.name, "endpoint": endpoint, **{name: model[name] for name in _PRICES}}
+
+
+def _objects(home: Home) -> Iterator[dict[str, Any]]:
+    run_of = _first_runs(home)
+    for place, manifest in home.manifests.items():
+        yield {**object_row(place, manifest), "run": run_of.get(place), "stage": place}
+
+
+def _releases(home: Home) -> Iterator[dict[str, Any]]:
+    current = {(release.recipe, release.number) for chain in home.chains().values() for release in chain}
+    for release in home.releases:
+        value = release.value
+        yield {
+            "recipe": release.recipe,
+            "release": release.number,
+            **{name: value[name] for name in ("parent", "continues", "policy", "run", "created_at")},
+            "partitions": len(value["partitions"]),
+            "shards": len(value["shards"]),
+            "rows": sum(shard["rows"] for shard in value["shards"]),
+            "bytes": sum(shard["bytes"] for shard in value["shards"]),
+            "tombstones": len(value["tombstones"]),
+            "accepted": orjson.dumps(value["accepted"]).decode(),
+            "current": (release.recipe, release.number) in current,
+            "path": release.path,
+        }
+
+
+def _runs(home: Home) -> Iterator[dict[str, Any]]:
+    for run in home.runs:
+        summary = run.summary
+        yield {
+            "run": run.name,
+            **{name: run.value[name] for name in ("recipe", "policy", "pinned_release", "started_at", "recipe_text")},
+            **{name: summary.get(name) for name in ("ended_at", "outcome", "release")},
+            "models": orjson.dumps(run.value["models"]).decode(),
+            "summary": orjson.dumps(summary).decode() if summary else None,
+        }
+
+
+def _shards(home: Home) -> Iterator[dict[str, Any]]:
+    newest = {(chain[-1].recipe, chain[-1].number) for chain in home.chains().values()}
+    for release in home.releases:
+        for shard in release.value["shards"]:
+            which = {"recipe": release.recipe, "release": release.number}
+            yield {**which, **shard, "current": (release.recipe, release.number) in newest}

@@ -1,0 +1,102 @@
+"""One request to one endpoint, OpenAI's chat API. Faults of the world are told apart from verdicts on the ask itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from synth.engine.servers import Endpoint
+
+_RETRYABLE = frozenset({408, 409, 425, 429})
+_REJECTED = frozenset({400, 413, 422})
+
+
+class Fault(Exception):
+    """The world failed: another try may succeed. `status` is the word that the attempt is recorded under."""
+
+    def __init__(self, status: str, detail: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Rejected(Exception):
+    """The endpoint refuses this very ask (too long, malformed); asking again changes nothing."""
+
+
+class Misconfigured(Exception):
+    """The endpoint refuses us (key, path, model name); no ask can succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: the first choice, and the usage as reported."""
+
+    message: Mapping[str, Any]
+    finish_reason: str | None
+    usage_prompt_tokens: int | None
+    usage_completion_tokens: int | None
+
+
+class Client:
+    """Connections to one endpoint. Create and use it inside one event loop."""
+
+    def __init__(self, endpoint: Endpoint, in_flight: int, timeout_seconds: float) -> None:
+        headers = {"Content-Type": "application/json"}
+        if endpoint.api_key:
+            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        self.endpoint = endpoint
+        self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=in_flight),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds, connect=min(30.0, timeout_seconds)),
+        )
+
+    async def chat(self, body: Mapping[str, Any]) -> Reply:
+        """Send one chat request. Raises Fault, Rejected or Misconfigured."""
+        try:
+            async with self._session.post(self._url, data=orjson.dumps(body), allow_redirects=False) as response:
+                data = await response.read()
+                status = response.status
+                retry_after = response.headers.get("Retry-After", "")
+        except TimeoutError:
+            raise Fault("timeout", "no answer before the deadline") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Fault("refused", str(error.strerror or error)) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise Fault("reset", type(error).__name__) from None
+        if status != 200:
+            raise _refusal(status, data, retry_after)
+        return _reply(data)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def _refusal(status: int, data: bytes, retry_after: str) -> Exception:
+    detail = f"HTTP {status}: {data[:300].decode(errors='replace')}"
+    if status in _REJECTED:
+        return Rejected(detail)
+    if status >= 500 or status in _RETRYABLE:
+        return Fault(f"http_{status}", detail, float(retry_after) if retry_after.isdigit() else None)
+    return Misconfigured(detail)
+
+
+def _reply(data: bytes) -> Reply:
+    try:
+        value = orjson.loads(data)
+        choice = value["choices"][0]
+        message = choice["message"]
+        usage = value.get("usage") or {}
+        finish_reason = choice.get("finish_reason")
+        if not isinstance(message, dict):
+            raise TypeError("message is not an object")
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise Fault("malformed", f"not a chat completion ({error}): {data[:200].decode(errors='replace')}") from None
+    return Reply(message, finish_reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))

@@ -1,0 +1,80 @@
+"""What many tests share: a scripted model server in its own process, small seed files, recipes, homes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class ScriptedServer:
+    """A running scripted server: where it is, and what it was asked."""
+
+    base_url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The request log, one entry per request received or answered."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+def start_scripted(folder: Path, *arguments: str) -> ScriptedServer:
+    """Start the scripted server and wait until it listens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ready, log = folder / "ready.json", folder / "requests.jsonl"
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "synth.engine.scripted", "--port", "0", "--ready-file", str(ready)]
+    process = subprocess.Popen([*command, "--request-log", str(log), *arguments], cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        assert process.poll() is None, "the scripted server died at start"
+        assert time.monotonic() < deadline, "the scripted server did not start"
+        time.sleep(0.02)
+    return ScriptedServer(json.loads(ready.read_text())["base_url"], log, process)
+
+
+@pytest.fixture(scope="session")
+def scripted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScriptedServer]:
+    """One scripted server for all tests that only need answers."""
+    server = start_scripted(tmp_path_factory.mktemp("scripted"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
+    """Start scripted servers with arguments of the test's own; they end with the test."""
+    servers: list[ScriptedServer] = []
+
+    def start(*arguments: str) -> ScriptedServer:
+        servers.append(start_scripted(tmp_path / f"server{len(servers)}", *arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' homes are their own."""
+    for name in ("SYNTH_HOME", "PREFECT_API_URL"):
+        monkeypatch.delenv(name, raising=False)
+    os.environ.setdefault("DO_NOT_TRACK", "1")
