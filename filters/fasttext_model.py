@@ -18,8 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filters.fasttext_probe import scores_of
 from synth.digest import file_sha256
-from synth.errors import RecipeError, UserError, fail
+from synth.errors import RecipeError, SynthError, UserError, fail
 
 PROVIDER = "fasttext-community"
 LABEL_PREFIX = "__label__"
@@ -93,7 +94,7 @@ def load(path: Path, sha256: str, *, probe_first: bool) -> FastTextModel:
             check_sha256(path, sha256)
             probed = probe(path) if probe_first else None
             model = _load(path)
-            if probed is not None and probed != _canary_scores(model):
+            if probed is not None and probed != scores_of(model, CANARIES):
                 raise _unusable(path, "it scores the same sentences differently each time it is loaded")
             _loaded[sha256] = FastTextModel(model)
         return _loaded[sha256]
@@ -166,9 +167,11 @@ def _load(path: Path) -> Any:
 def self_test(model: Any, path: Path) -> None:
     """RecipeError unless the model's probabilities are sane: numbers in [0, 1], in falling order, each label once, the
     best two of a list of texts (where some builds are wrong) the same as of single texts."""
-    for single, labels, probabilities in zip(_canary_scores(model), *model.predict(list(CANARIES), k=2), strict=True):
+    for single, labels, probabilities in zip(
+        scores_of(model, CANARIES), *model.predict(list(CANARIES), k=2), strict=True
+    ):
         values, by_label = [value for _, value in single], dict(single)
-        sane = all(math.isfinite(value) and -ROUNDING <= value <= 1 + ROUNDING for value in values)
+        sane = all(-ROUNDING <= value <= 1 + ROUNDING for value in values)  # NaN is neither
         falling = values == sorted(values, reverse=True) and len(by_label) == len(single)
         listed = [float(probability) for probability in probabilities]
         same = len(listed) == len(values[:2]) and all(
@@ -179,13 +182,5 @@ def self_test(model: Any, path: Path) -> None:
             raise _unusable(path, f"its probabilities make no sense: {single[:2]} alone, {labels} {listed} in a list")
 
 
-def _canary_scores(model: Any) -> list[list[list[Any]]]:
-    scores = []
-    for sentence in CANARIES:
-        labels, probabilities = model.predict(sentence, k=-1)
-        scores.append([[label, float(probability)] for label, probability in zip(labels, probabilities, strict=True)])
-    return scores
-
-
-def _unusable(path: Path, why: str) -> Exception:
+def _unusable(path: Path, why: str) -> SynthError:
     return fail(RecipeError, f"the fastText model {path} cannot be used: {why}", do="train or fetch it again")

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from synth.config import Config, nearest
-from synth.errors import RecipeError, fail
+from synth.errors import RecipeError, SynthError, fail
 from synth.rows import DROP, ItemKind
 
 KEYS = ("item_id", "family")  # the columns of a score table that are no scores
@@ -25,7 +25,6 @@ class Gate(Config):
     one_of: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        strict=False,
         description="The words that pass, for a score that is a word, such as language.",
     )
     families: tuple[str, ...] = Field((), description="The families it holds for; empty: all of them, and seeds.")
@@ -138,7 +137,7 @@ def _nowhere(values: Any) -> Any:
     return pa.repeat(False, len(values))
 
 
-def _wrong_kind(gate: Gate, found: pa.DataType, instead: str) -> Exception:
+def _wrong_kind(gate: Gate, found: pa.DataType, instead: str) -> SynthError:
     return fail(
         RecipeError,
         f"the gate {gate.reason!r} compares {gate.column!r} with the wrong kind of bound",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from synth.errors import Interrupted, SynthError
+from synth.store import no_space
 
 EXIT_INTERRUPTED = 130
 
@@ -54,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"synth: {no_space(Path(str(error.filename or '.')))}", file=sys.stderr)
         return 1
 
 

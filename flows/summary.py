@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from flows.session import Session
 from synth import rows
-from synth.audit.sql import query
 from synth.driver import Manifest
-from synth.engine.engine import Stats
+from synth.engine.engine import Engine
 
 
-def summarise(session: Session, stats: Stats, home: Path, outcome: str) -> dict[str, Any]:
+def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dict[str, Any]:
     """The closing numbers of a run; objects of finished steps only, so it also holds for a run that was stopped."""
+    stats = engine.stats
     made = {step: [session.driver.load(place) for place in sorted(places)] for step, places in session.made.items()}
     survivors = _survivors(session, made.get("resolve", []))
     families: dict[str, dict[str, int]] = {}
@@ -48,7 +48,7 @@ def summarise(session: Session, stats: Stats, home: Path, outcome: str) -> dict[
         "kept": len(survivors),
         "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
-        "usd": _dollars(home, session.run_id),
+        "usd": round(engine.dollars(), 6),
         "shards": [{"path": f"{home}/{one['path']}", **one_of(one)} for one in release.shards] if release else [],
     }
 
@@ -73,7 +73,3 @@ def _dropped(objects: list[Manifest]) -> dict[str, int]:
         total.update(one.counts["dropped"])
     return dict(total.most_common())
 
-
-def _dollars(home: Path, run_id: str) -> float:
-    answer = query(home, f"SELECT coalesce(sum(usd), 0) AS usd FROM costs WHERE run = '{run_id}'")
-    return round(float(answer["usd"][0].as_py()), 6)

@@ -134,7 +134,8 @@ class Driver:
         out = folder / "out"
         try:
             shutil.rmtree(out, ignore_errors=True)
-            make_folders(out)
+            with writing(out):
+                make_folders(out)
             paths = {name: self.verified(file) for name, file in sorted({**work.inputs, **work.memo}.items())}
             with writing(out):
                 counts = work.step.run(paths, work.config, out)

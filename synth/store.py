@@ -72,7 +72,8 @@ class Store:
     @contextlib.contextmanager
     def lock(self, who: str) -> Iterator[None]:
         """Hold the home for one run. The lock dies with its process, so a killed run leaves nothing to clean up by hand."""
-        make_folders(self.root)
+        with writing(self.root):
+            make_folders(self.root)
         with (self.root / _LOCK).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,9 +85,10 @@ class Store:
                     given=file.read().strip() or "unknown process",
                     do="wait for it, stop it, or use another --home",
                 ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()}: {who}")
-            file.flush()
+            with writing(self.root):
+                file.truncate(0)
+                file.write(f"process {os.getpid()}: {who}")
+                file.flush()
             shutil.rmtree(self.root / _TEMPORARY, ignore_errors=True)  # what killed runs left half written
             yield
 
@@ -116,14 +118,10 @@ class Store:
     def create(self, path: str, data: bytes) -> bool:
         """Put-if-absent: True when this call created the file, durable on return; False when it was there."""
         target = self.root / path
-        make_folders(target.parent)
-        temporary = self._temporary()
-        with writing(temporary), temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary = self._write_temporary(target, data)
         try:
-            os.link(temporary, target)
+            with writing(target.parent):
+                os.link(temporary, target)
         except FileExistsError:
             return False
         finally:
@@ -134,14 +132,19 @@ class Store:
     def replace(self, path: str, data: bytes) -> None:
         """Write a file whole, over an older one: for a run's own reports, never for anything that is committed."""
         target = self.root / path
-        make_folders(target.parent)
-        temporary = self._temporary()
-        with writing(temporary), temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        self._write_temporary(target, data).replace(target)
         sync_folder(target.parent)
+
+    def _write_temporary(self, target: Path, data: bytes) -> Path:
+        """A durable file beside nothing, to be moved to `target`, whose folder is made."""
+        temporary = self._temporary()
+        with writing(temporary):
+            make_folders(target.parent)
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        return temporary
 
     def publish(self, place: str, folder: Path, manifest: bytes) -> bool:
         """Move the files of `folder` to the object `place`, then create its manifest. False when it was published before."""
@@ -168,7 +171,8 @@ class Store:
             temporary.replace(target)
 
     def _temporary(self) -> Path:
-        make_folders(self.root / _TEMPORARY)
+        with writing(self.root):
+            make_folders(self.root / _TEMPORARY)
         return self.root / _TEMPORARY / secrets.token_hex(8)
 
 
@@ -180,7 +184,8 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
         raise no_space(path) from error
 
 

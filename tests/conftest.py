@@ -78,3 +78,7 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SYNTH_HOME", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
     os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-kill-point", action="store_true", help="kill at every operation, not at one of each kind")

@@ -67,7 +67,9 @@ def engine_for(recipe: Recipe, store: Store, run_id: str = "test-run") -> Engine
     return engine
 
 
-def run_recipe(path: Path, home: Path, assignments: Sequence[str] = (), run_id: str = "test-run") -> tuple[list[Release], Engine]:
+def run_recipe(
+    path: Path, home: Path, assignments: Sequence[str] = (), run_id: str = "test-run"
+) -> tuple[list[Release], Engine]:
     """Run to the end in this process, without Prefect; the releases made, and the engine for its totals."""
     recipe = load(path, assignments)
     store = Store.open(home)

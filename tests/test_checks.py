@@ -214,6 +214,11 @@ def _other_shard_rows(wave: Wave) -> None:
     wave.objects["shards"].promised["train-00000.arrow"] = {"rows": 1}
 
 
+def _screened_a_stranger(wave: Wave) -> None:
+    wave.table("screen/p0", "seed_scores").append({"item_id": "nobody", "words": 8, "symbol_ratio": 0.0})
+    _count("screen/p0", items=1, kept=1)(wave)
+
+
 def _siblings_apart(wave: Wave) -> None:
     apart = wave.objects["shards"].shards["validation-00000.arrow"][0]["root_id"]
     wave.document("p1", "qa", 3)["root_id"] = apart
@@ -313,9 +318,9 @@ PLANTED = [
     ),
     pytest.param(
         "steps_hand_over",
-        _count("screen/p0", items=1, kept=1),
+        _screened_a_stranger,
         None,
-        {"from_to": "seeds -> screen"},
+        {"from_to": "seeds -> screen", "took": 13},
         id="screened too much",
     ),
     pytest.param(
@@ -376,7 +381,7 @@ def test_a_duplicate_of_a_released_document_has_its_survivor(tmp_path: Path) -> 
     ("spoil", "problem"),
     [
         pytest.param(lambda data: data[:-200], "ArrowInvalid", id="tail lost"),
-        pytest.param(lambda data: data.replace("étude".encode(), b"cartoon", 1)[: len(data)], None, id="text changed"),
+        pytest.param(lambda data: data.replace("étude".encode(), b"attack", 1), None, id="text changed"),
     ],
 )
 def test_a_shard_spoilt_on_disk_is_named(tmp_path: Path, spoil: Callable[[bytes], bytes], problem: str | None) -> None:

@@ -235,6 +235,18 @@ def test_partner_is_the_most_similar_survivor() -> None:
     assert found["d00002"]["jaccard"] == similarity(near, last, 5)
 
 
+@pytest.mark.parametrize("longer", [0, 1])
+def test_of_equally_similar_survivors_the_first_is_partner(longer: int) -> None:
+    """Windows 20 words before and after the last document cover it equally: the longer of them is named."""
+    words = [f"w{at:03d}" for at in range(240)]
+    texts = [" ".join(words[:200]), " ".join(words[40:]), " ".join(words[20:220])]
+    texts[longer] += " ..."
+    found = verdicts(rows_of(*texts), ResolveConfig(minhash=MinHashConfig(bands=112, rows=1)))
+    assert [row["keep"] for row in found.values()] == [True, True, False]
+    assert similarity(texts[0], texts[2], 5) == similarity(texts[1], texts[2], 5)
+    assert found["d00002"]["partner_id"] == f"d0000{longer}"
+
+
 @pytest.mark.parametrize(
     ("threshold", "reason"), [pytest.param(0.75, "near_duplicate", id="at"), pytest.param(0.7501, None, id="above")]
 )

@@ -63,7 +63,9 @@ def test_what_exists_is_never_made_again(driver: Driver, tmp_path: Path) -> None
         pytest.param(lambda work, other: Work(Step("test", 2, Options, _run), work.config, work.inputs), id="version"),
         pytest.param(lambda work, other: Work(work.step, Options(word="x"), work.inputs), id="config"),
         pytest.param(lambda work, other: Work(work.step, work.config, {"a": other}), id="input content"),
-        pytest.param(lambda work, other: Work(work.step, work.config, {**work.inputs, "b": other}), id="one more input"),
+        pytest.param(
+            lambda work, other: Work(work.step, work.config, {**work.inputs, "b": other}), id="one more input"
+        ),
     ],
 )
 def test_the_key_covers_what_shapes_the_result(tmp_path: Path, change: object) -> None:

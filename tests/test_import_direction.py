@@ -83,7 +83,9 @@ def test_nothing_unpickles_or_evaluates() -> None:
     wrong = []
     for path in sources():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        wrong += [f"{path}:{line} {module}" for line, module in imports(path) if module.split(".")[0] in FORBIDDEN_MODULES]
+        wrong += [
+            f"{path}:{line} {module}" for line, module in imports(path) if module.split(".")[0] in FORBIDDEN_MODULES
+        ]
         wrong += [
             f"{path}:{node.lineno} {node.func.id}()"
             for node in ast.walk(tree)

@@ -23,7 +23,9 @@ def config(**changes: Any) -> IngestWork:
     return IngestWork(**{"partition_rows": 3, "sources": (source,), **changes})
 
 
-def ingest(folder: Path, files: Mapping[str, list[dict[str, Any]]], known: Path | None = None, **changes: Any) -> Counts:
+def ingest(
+    folder: Path, files: Mapping[str, list[dict[str, Any]]], known: Path | None = None, **changes: Any
+) -> Counts:
     """Run the step over JSONL files written here; its output lies in folder/out."""
     out = folder / "out"
     out.mkdir(parents=True)
@@ -60,7 +62,9 @@ def test_seeds_are_cut_in_hash_order(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(8)), st.integers(1, 7))
-def test_order_of_rows_and_files_changes_nothing(tmp_path_factory: pytest.TempPathFactory, order: list[int], at: int) -> None:
+def test_order_of_rows_and_files_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], at: int
+) -> None:
     texts = {5: "same text", 2: "same text"}
     lines = [line(number, texts.get(number)) for number in order]
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
@@ -72,7 +76,9 @@ def test_order_of_rows_and_files_changes_nothing(tmp_path_factory: pytest.TempPa
 
 def test_only_what_is_new_is_cut(tmp_path: Path) -> None:
     ingest(tmp_path / "one", {"a": [line(1), line(2), line(3, "")]})
-    counts = ingest(tmp_path / "two", {"a": [line(1), line(2), line(3, ""), line(4)]}, tmp_path / "one/out/known.parquet")
+    counts = ingest(
+        tmp_path / "two", {"a": [line(1), line(2), line(3, ""), line(4)]}, tmp_path / "one/out/known.parquet"
+    )
     assert (counts.items, counts.kept) == (1, 1)
     assert counts.notes == {"rows_read": 4, "already_held": 3}
     assert len(cut(tmp_path / "two")) == 1
@@ -101,7 +107,9 @@ def test_a_changed_text_under_a_held_id_is_refused(tmp_path: Path) -> None:
     ("text", "rule", "reason"),
     [
         pytest.param("a\x00b", "nul_character", "NUL", id="NUL"),
-        pytest.param("x" * 50_000_000, "too_large", "50,000,000 bytes; ingest.max_text_bytes allows 1,048,576", id="50 MB"),
+        pytest.param(
+            "x" * 50_000_000, "too_large", "50,000,000 bytes; ingest.max_text_bytes allows 1,048,576", id="50 MB"
+        ),
         pytest.param(" \n", "empty_text", "empty", id="blank"),
     ],
 )

@@ -23,22 +23,42 @@ PROSE = "The bridge was opened in 1932 and carries eight lanes of traffic, two r
         pytest.param({"content": None}, "stop", None, "empty_answer", "", None, id="null content"),
         pytest.param({"content": " \n "}, "stop", None, "empty_answer", "", None, id="blank"),
         pytest.param({"content": PROSE, "reasoning": "hm"}, "stop", None, "ok", PROSE, "hm", id="reasoning field"),
-        pytest.param({"content": PROSE, "reasoning_content": "hm"}, "stop", None, "ok", PROSE, "hm", id="old field name"),
+        pytest.param(
+            {"content": PROSE, "reasoning_content": "hm"}, "stop", None, "ok", PROSE, "hm", id="old field name"
+        ),
         pytest.param({"content": f"<think>hm</think>\n{PROSE}"}, "stop", None, "ok", PROSE, "hm", id="think tags"),
-        pytest.param({"content": "<think>hm and"}, "length", None, "thinking_overflow", "", "hm and", id="unclosed, cut"),
-        pytest.param({"content": "<think>hm and"}, "stop", None, "thinking_overflow", "", "hm and", id="unclosed, stop"),
-        pytest.param({"content": None, "reasoning": "hm"}, "length", None, "thinking_overflow", "", "hm", id="all budget"),
-        pytest.param({"content": "", "reasoning": "hm"}, "stop", None, "empty_answer", "", "hm", id="thought, no answer"),
-        pytest.param({"content": f"{PROSE}</think>"}, "stop", None, "tag_leak", f"{PROSE}</think>", None, id="stray close"),
-        pytest.param({"content": f"{PROSE}<|im_end|>"}, "stop", None, "tag_leak", f"{PROSE}<|im_end|>", None, id="template"),
-        pytest.param({"content": "I'm sorry, but I can't help with that."}, "stop", None, "refused", None, None, id="sorry"),
-        pytest.param({"content": "As an AI language model, I have no views."}, "stop", None, "refused", None, None, id="as an AI"),
+        pytest.param(
+            {"content": "<think>hm and"}, "length", None, "thinking_overflow", "", "hm and", id="unclosed, cut"
+        ),
+        pytest.param(
+            {"content": "<think>hm and"}, "stop", None, "thinking_overflow", "", "hm and", id="unclosed, stop"
+        ),
+        pytest.param(
+            {"content": None, "reasoning": "hm"}, "length", None, "thinking_overflow", "", "hm", id="all budget"
+        ),
+        pytest.param(
+            {"content": "", "reasoning": "hm"}, "stop", None, "empty_answer", "", "hm", id="thought, no answer"
+        ),
+        pytest.param(
+            {"content": f"{PROSE}</think>"}, "stop", None, "tag_leak", f"{PROSE}</think>", None, id="stray close"
+        ),
+        pytest.param(
+            {"content": f"{PROSE}<|im_end|>"}, "stop", None, "tag_leak", f"{PROSE}<|im_end|>", None, id="template"
+        ),
+        pytest.param(
+            {"content": "I'm sorry, but I can't help with that."}, "stop", None, "refused", None, None, id="sorry"
+        ),
+        pytest.param(
+            {"content": "As an AI language model, I have no views."}, "stop", None, "refused", None, None, id="as an AI"
+        ),
         pytest.param({"content": '{"a": 1}'}, "stop", SCHEMA, "ok", '{"a": 1}', None, id="schema fits"),
         pytest.param({"content": '{"a": "x"}'}, "stop", SCHEMA, "wrong_schema", None, None, id="wrong type"),
         pytest.param({"content": '{"a": 1'}, "stop", SCHEMA, "wrong_schema", None, None, id="torn JSON"),
         pytest.param({"content": '{"a": 1'}, "length", SCHEMA, "truncated_answer", None, None, id="cut JSON"),
         pytest.param({"content": "round and round " * 20}, "stop", None, "repetition", None, None, id="loop"),
-        pytest.param({"content": "round and round " * 20}, "length", None, "repetition", None, None, id="loop until cut"),
+        pytest.param(
+            {"content": "round and round " * 20}, "length", None, "repetition", None, None, id="loop until cut"
+        ),
     ],
 )
 def test_judge(

@@ -68,8 +68,12 @@ def test_two_runs_on_one_home(tmp_path: Path) -> None:
             r"(?s)newer version.*format 99.*format up to 1.*upgrade synth",
             id="newer format",
         ),
-        pytest.param(lambda home: (home / "thesis.tex").write_text("x"), r"(?s)not a home.*thesis\.tex.*--home", id="foreign"),
-        pytest.param(lambda home: (home / "home.json").write_text("{"), r"(?s)home\.json is not readable", id="torn mark"),
+        pytest.param(
+            lambda home: (home / "thesis.tex").write_text("x"), r"(?s)not a home.*thesis\.tex.*--home", id="foreign"
+        ),
+        pytest.param(
+            lambda home: (home / "home.json").write_text("{"), r"(?s)home\.json is not readable", id="torn mark"
+        ),
     ],
 )
 def test_homes_that_are_refused(tmp_path: Path, prepare: object, message: str) -> None:

@@ -86,7 +86,7 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
         engine.stop()
         record.finish(outcome, engine, {})
         build_catalog(store.root)
-    summary = summarise(session, engine.stats, home, outcome)
+    summary = summarise(session, engine, home, outcome)
     record.finish(outcome, engine, summary)
     return _report(session, outcome, error, summary, options)
 

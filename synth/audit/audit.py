@@ -124,9 +124,11 @@ def run_checks(
             _candidate(connection, tables, _manifests(manifests), shards)
             _lock(connection, [str(path) for paths in tables.values() for path in paths])
             results = [(check, *_violations(connection, check, parameters)) for check in load_checks()]
-        except duckdb.Error as error:
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise fail(
-                IntegrityError, f"the audit could not read its input: {error}", do="run `synth audit` again"
+                IntegrityError,
+                f"a table cannot be read as it was written: {error}",
+                do="delete its folder and run again",
             ) from error
     rows = [{"check": c.name, "title": c.title, "severity": c.severity, "violations": count} for c, count, _ in results]
     evidence = [{"check": check.name, "row": row} for check, _, sample in results for row in sample]

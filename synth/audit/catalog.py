@@ -7,6 +7,7 @@ to the home, so the folder may be moved, and plain `duckdb catalog.duckdb` works
 from __future__ import annotations
 
 import secrets
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -32,11 +33,14 @@ def build_catalog(home: Path) -> Path:
     target, temporary = found.root / CATALOG, found.root / "tmp" / f"catalog-{secrets.token_hex(8)}.duckdb"
     make_folders(temporary.parent)
     try:
-        with plain_path(found.root) as plain, duckdb.connect(str(temporary)) as connection:
-            connection.execute(f"SET file_search_path = {literal(str(plain))}")
-            create_tables(connection, found, released)
-            for view in [*_table_views(found, released), *DERIVED]:
-                view.create(connection)
+        with plain_path(found.root) as plain:
+            built = plain.parent / CATALOG
+            with duckdb.connect(str(built)) as connection:
+                connection.execute(f"SET file_search_path = {literal(str(plain))}")
+                create_tables(connection, found, released)
+                for view in [*_table_views(found, released), *DERIVED]:
+                    view.create(connection)
+            shutil.copyfile(built, temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

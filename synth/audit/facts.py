@@ -10,7 +10,7 @@ import orjson
 import pyarrow as pa
 
 from synth.audit.home import Home, Released
-from synth.audit.tables import TABLES, table_of
+from synth.audit.tables import TABLES, literal, table_of
 from synth.driver import Manifest
 from synth.errors import IntegrityError, fail
 
@@ -78,6 +78,13 @@ _SHARD = {
     "current": pa.bool_(),  # the newest release of its recipe lists it
 }
 
+_SHOWS = {
+    "all_objects": "every published object, as its manifest describes it",
+    "releases": "all releases; current: the newest one of its recipe, or one whose content that keeps",
+    "runs": "all runs; without an outcome while they go on, or when they were killed",
+    "all_shards": "the files that each release lists; current: the newest release of its recipe does",
+}
+
 _CASTS = (
     dict.fromkeys(("counts", "config", "accepted", "models", "summary"), "JSON")
     | dict.fromkeys(("dropped", "notes"), "JSON::MAP(VARCHAR, BIGINT)")
@@ -96,6 +103,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection, home: Home, released: I
     fill(connection, "releases", _RELEASE, _releases(home))
     fill(connection, "runs", _RUN, _runs(home))
     fill(connection, "all_shards", _SHARD, _shards(home))
+    for table, shows in _SHOWS.items():
+        connection.execute(f"COMMENT ON TABLE {table} IS {literal(shows)}")
 
 
 def fill(

@@ -52,8 +52,9 @@ def query(home: Path, sql: str, limit_seconds: float = 60, memory: str = "2GB") 
     if not catalog.is_file():
         raise fail(HomeError, f"{home} has no catalogue", do="run a recipe first (`synth run RECIPE`), or give --home")
     _only_select(sql)
+    largest_bytes = _bytes(memory)
     with _sandbox(home, memory) as connection:
-        return _answer(connection, sql, limit_seconds, memory)
+        return _answer(connection, sql, limit_seconds, largest_bytes)
 
 
 def _only_select(sql: str) -> None:
@@ -106,15 +107,17 @@ def _lock(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], plain: Pa
     connection.execute("SET lock_configuration = true")
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, limit_seconds: float, memory: str) -> pa.Table:
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, limit_seconds: float, largest_bytes: int) -> pa.Table:
     with _watched(connection, limit_seconds) as late:
         try:
-            return _within(connection.sql(sql).to_arrow_reader(_BATCH_ROWS), _bytes(memory))
+            return _within(connection.sql(sql).to_arrow_reader(_BATCH_ROWS), largest_bytes)
         except duckdb.OutOfMemoryException:
             raise fail(
-                UserError, f"the query needs more than {memory} of memory", do="narrow it down, or raise the limit"
+                UserError,
+                f"the query needs more than {largest_bytes:,} bytes of memory",
+                do="narrow it down, or raise the limit",
             ) from None
-        except (duckdb.Error, pa.ArrowException) as error:  # Arrow's, when it happens while rows are fetched
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # the last two while rows are fetched
             if late.is_set():
                 raise fail(
                     UserError,
@@ -173,6 +176,7 @@ def _hint(connection: duckdb.DuckDBPyConnection, message: str) -> str | None:
         views = sorted({view for view, _ in known})
         return f"{', '.join(views)}{nearest(found[1], views)}"
     if found := re.search(r'column (?:named )?"([^"]+)"', message):
-        names = difflib.get_close_matches(found[1], sorted({column for _, column in known}), n=3, cutoff=0.5)
-        return ", ".join(f"{view}.{column}" for view, column in sorted(known) if column in names) or None
+        near = difflib.get_close_matches(found[1], sorted({column for _, column in known}), n=1, cutoff=0.5)
+        views = sorted(f"{view}.{column}" for view, column in known if column in near and not view.startswith("all_"))
+        return ", ".join(views) or None
     return None

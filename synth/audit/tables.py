@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,7 +53,7 @@ _TYPES = {
 
 def table_of(file_name: str) -> str:
     """The table that a file belongs to: `seeds-00003.parquet` is a file of `seeds`."""
-    return PurePosixPath(file_name).stem.partition("-")[0]
+    return file_name.partition(".")[0].partition("-")[0]
 
 
 def literal(text: str) -> str:

@@ -119,7 +119,7 @@ WITH answers AS (
     SELECT {apart}run, endpoint, model, 'engine' AS kind, sum(gpus * epoch(ended_at - started_at)) AS gpu_seconds,
         sum(idle_seconds) AS idle_seconds
     FROM {prefix}sessions GROUP BY ALL
-), both AS (SELECT * FROM tokens UNION ALL BY NAME SELECT * FROM engines)
+), everything AS (SELECT * FROM tokens UNION ALL BY NAME SELECT * FROM engines)
 SELECT {_qualified("b", scope)}b.run, b.endpoint, b.model, b.role, b.family, b.kind, b.outcome,
     coalesce(b.asks, 0) AS asks, coalesce(b.attempts, 0) AS attempts, coalesce(b.prompt_tokens, 0) AS prompt_tokens,
     coalesce(b.completion_tokens, 0) AS completion_tokens, coalesce(b.reasoning_tokens, 0) AS reasoning_tokens,
@@ -127,7 +127,7 @@ SELECT {_qualified("b", scope)}b.run, b.endpoint, b.model, b.role, b.family, b.k
     CASE b.kind WHEN 'engine' THEN b.gpu_seconds / 3600 * p.usd_per_gpu_hour
         ELSE (b.prompt_tokens * p.usd_per_million_prompt_tokens
             + (b.completion_tokens + b.reasoning_tokens) * p.usd_per_million_completion_tokens) / 1e6 END AS dollars
-FROM both b LEFT JOIN home.prices p ON p.run = b.run AND p.endpoint = b.endpoint"""
+FROM everything b LEFT JOIN home.prices p ON p.run = b.run AND p.endpoint = b.endpoint"""
 
 
 def _qualified(alias: str, column: str) -> str:

@@ -56,7 +56,12 @@ class Asker:
     ) -> Completion:
         """See synth.ask.Ask. A role with one model has nobody to escalate to, so `accept` is not consulted."""
         config = self._role(role)
-        given = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "thinking_tokens": thinking_tokens}
+        given = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "thinking_tokens": thinking_tokens,
+        }
         sampling = {**config.sampling.content(), **{name: value for name, value in given.items() if value is not None}}
         question = {"messages": list(messages), "sampling": sampling, "schema": schema}
         identity = {
@@ -96,10 +101,10 @@ class Asker:
         prompt, sampling = self._prompt(question), _json(question["sampling"])
         attempt_id, reply = await self._sent(model, ask_id, question)
         if isinstance(reply, Rejected):
-            done = Completion(ask_id, "dead_letter", "", model.name, reasoning=None)
+            done = Completion(ask_id, "dead_letter", "", model.title)
             usage: tuple[int | None, int | None] = (None, None)
         else:
-            done = _completion(ask_id, model.name, reply, question)
+            done = _completion(ask_id, model.title, reply, question)
             usage = (reply.usage_prompt_tokens, reply.usage_completion_tokens)
         answer = Answer(done, role, self.seed.id, digest(prompt), prompt, sampling, sample_index, attempt_id)
         await self._journal.accept(answer, usage)
@@ -108,6 +113,8 @@ class Asker:
         stats.asks += 1
         stats.prompt_tokens += done.prompt_tokens
         stats.completion_tokens += done.completion_tokens + done.reasoning_tokens
+        model.prompt_tokens += done.prompt_tokens
+        model.completion_tokens += done.completion_tokens + done.reasoning_tokens
         stats.last_answer = time.monotonic()
         return done
 
@@ -126,7 +133,9 @@ class Asker:
                 return attempt_id, verdict
             except Misconfigured as error:
                 await self._journal.end(attempt_id, "refused")
-                raise self._give_up(model, f"refuses our requests: {error}", "check base_url, model and the API key") from None
+                raise self._give_up(
+                    model, f"refuses our requests: {error}", "check base_url, model and the API key"
+                ) from None
             except Fault as fault:
                 await self._journal.end(attempt_id, fault.status)
                 self._engine.stats.faults += 1
@@ -139,7 +148,7 @@ class Asker:
         raise self._give_up(model, what, "see that the server runs")
 
     def _provenance(self, model: Model, client: Client) -> tuple[str, str, str, str]:
-        return self._engine.settings.run_id, model.name, client.endpoint.model, client.endpoint.engine_version
+        return self._engine.settings.run_id, model.name, model.title, client.endpoint.engine_version
 
     def _enter(self, model: Model) -> None:
         stats, now = self._engine.stats, time.monotonic()

@@ -79,6 +79,14 @@ class Model:
     in_flight: int = 0
     busy_since: float = 0.0
     busy_seconds: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0  # reasoning included
+
+    @property
+    def title(self) -> str:
+        """What the model is called in documents and attempts: its weights or name, and its revision."""
+        name = self.config.weights or self.config.model or self.config.backend
+        return f"{name}@{self.config.revision}" if self.config.revision else name
 
 
 def policies(models: Mapping[str, ModelConfig], roles: Mapping[str, RoleConfig]) -> dict[str, dict[str, Any]]:
@@ -170,7 +178,9 @@ class Engine:
             known = {**memo, **{row["ask_id"]: row for row in journal.answers()}}
             askers = [Asker(self, journal, known, seed, (place, at)) for at, seed in enumerate(seeds)]
             self.stats.seeds += len(askers)
-            results = await asyncio.gather(*(self._one(family, asker, options) for asker in askers), return_exceptions=True)
+            results = await asyncio.gather(
+                *(self._one(family, asker, options) for asker in askers), return_exceptions=True
+            )
             for result in results:
                 if isinstance(result, asyncio.CancelledError):
                     raise Interrupted("the run was told to stop")
@@ -194,7 +204,9 @@ class Engine:
         finally:
             self.stats.seeds_done += 1
         if not drafts:
-            raise _FamilyError(ValueError("the family gave no draft; it must give at least one, if need be with a defect"))
+            raise _FamilyError(
+                ValueError("the family gave no draft; it must give at least one, if need be with a defect")
+            )
         return drafts
 
     async def client(self, model: Model) -> Client:
@@ -230,8 +242,8 @@ class Engine:
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         for model in self.models.values():
             model.stopped_at = datetime.now(UTC)
-            if model.endpoint.done() and not model.endpoint.exception():
-                model.endpoint.result().stop()
+        for model in self._up():
+            model.endpoint.result().stop()
         supervisor.stop_all()  # servers that were still loading
         self._writer.close()
         if self._thread.is_alive():
@@ -246,12 +258,24 @@ class Engine:
             if model.client:
                 await model.client.close()
 
+    def dollars(self) -> float:
+        """What this run paid so far, by its price card: tokens of answers, and GPU time from the start of each server."""
+        total = 0.0
+        for model, row in zip(self._up(), self.sessions(), strict=True):
+            hours = (row["ended_at"] - row["started_at"]).total_seconds() / 3600
+            total += model.prompt_tokens * model.run.usd_per_million_prompt_tokens / 1e6
+            total += model.completion_tokens * model.run.usd_per_million_completion_tokens / 1e6
+            total += row["gpus"] * hours * model.run.usd_per_gpu_hour
+        return total
+
+    def _up(self) -> list[Model]:
+        """Models whose server has answered."""
+        return [model for model in self.models.values() if model.endpoint.done() and not model.endpoint.exception()]
+
     def sessions(self) -> list[dict[str, Any]]:
         """Rows of synth.rows.ENGINE_SESSION for the endpoints used so far."""
         rows = []
-        for model in self.models.values():
-            if not model.endpoint.done() or model.endpoint.exception():
-                continue
+        for model in self._up():
             endpoint = model.endpoint.result()
             ended = model.stopped_at or datetime.now(UTC)
             up_seconds = (ended - endpoint.started_at).total_seconds() - endpoint.loading_seconds
@@ -259,7 +283,7 @@ class Engine:
                 {
                     "run": self.settings.run_id,
                     "endpoint": model.name,
-                    "model": endpoint.model,
+                    "model": model.title,
                     "gpus": endpoint.gpus,
                     "started_at": endpoint.started_at,
                     "ended_at": ended,
@@ -284,4 +308,3 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # not on Windows
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-

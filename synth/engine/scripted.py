@@ -114,6 +114,7 @@ class ScriptedServer:
         self._seen: Counter[bytes] = Counter()  # by ask; kept only where faults depend on it
         self._by_status: Counter[str] = Counter()
         self._requests = 0
+        self._in_flight = 0
         self._prompt_tokens = 0
         self._generated_tokens = 0
         self._log: int | None = None
@@ -170,9 +171,10 @@ class ScriptedServer:
         return web.Response(text="".join(lines))
 
     async def stats(self, request: web.Request) -> web.Response:
-        """Chat requests received, answered with 200, and all by how they ended."""
+        """Chat requests received, not yet ended, answered with 200, and all that ended by how they did."""
         by_status = dict(sorted(self._by_status.items()))
-        return _json(200, {"requests": self._requests, "answered": by_status.get("200", 0), "by_status": by_status})
+        counts = {"requests": self._requests, "in_flight": self._in_flight, "answered": by_status.get("200", 0)}
+        return _json(200, {**counts, "by_status": by_status})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
@@ -185,7 +187,11 @@ class ScriptedServer:
         except orjson.JSONDecodeError as error:
             body, asked = error, digest(raw.hex())
         self._note("request", asked)
-        return await self._answer(request, body, asked, order)
+        self._in_flight += 1
+        try:
+            return await self._answer(request, body, asked, order)
+        finally:
+            self._in_flight -= 1
 
     async def _answer(self, request: web.Request, body: Any, asked: str, order: int) -> web.StreamResponse:
         fault = "503" if order <= self._options.fail_first else self._fault(asked)
@@ -238,9 +244,11 @@ class ScriptedServer:
             raise
 
     async def _break(self, request: web.Request, fault: str) -> web.StreamResponse:
-        self._by_status[fault] += 1
-        if fault == "hang":
-            await asyncio.Event().wait()
+        try:
+            if fault == "hang":
+                await asyncio.Event().wait()
+        finally:
+            self._by_status[fault] += 1
         transport = request.transport
         if transport is not None:
             # Closing with a linger time of 0 sends RST instead of FIN.

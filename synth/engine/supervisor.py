@@ -20,7 +20,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 # The guard runs this file by its path, isolated and without site-packages: only the standard library may be imported.
 
@@ -172,12 +171,13 @@ class _Guard:
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._on_terminate)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        prctl = _prctl()
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
         # The guard has one thread, so a death signal tied to the starting thread is tied to the guard itself.
         self.child = subprocess.Popen(
-            argv, start_new_session=True, preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            argv, start_new_session=True, preexec_fn=lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         )
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # after the start: a child inherits what is ignored
 
     def _on_terminate(self, *_: object) -> None:
         self.told_to_stop = True
@@ -192,8 +192,8 @@ class _Guard:
                     os.read(self.wake, 4096)
             self._reap()
             if self.control in readable:
-                word = os.read(self.control, 64)  # nothing: the parent is gone, so nobody waits for a clean end
-                grace_seconds = float(word) if word else 0.0
+                words = os.read(self.control, 64).split()  # none: the parent is gone, so nobody waits for a clean end
+                grace_seconds = float(words[0]) if words else 0.0
                 break
             if self.told_to_stop:
                 grace_seconds = 5.0
@@ -213,6 +213,7 @@ class _Guard:
                 time.sleep(0.02)
                 self._reap()
         _kill_until_gone(self._targets, self._reap)
+        self._reap()
 
     def _targets(self) -> list[int]:
         """What is to be killed: all descendants, or where they cannot be listed the child's process group."""
@@ -236,26 +237,17 @@ class _Guard:
                     self.code = 128 - code if code < 0 else code
 
 
-def _prctl(option: int, value: int) -> None:
-    """Linux process attribute; nothing elsewhere."""
-    if _LIBC is not None:
-        _LIBC.prctl(option, value, 0, 0, 0)
-
-
-def _libc() -> Any:
+def _prctl() -> Callable[[int, int], None]:
+    """Linux's call for process attributes; elsewhere a function that does nothing."""
     if sys.platform != "linux":
-        return None
-    import ctypes
+        return lambda option, value: None
+    import ctypes  # here, because only the guard needs it
 
-    return ctypes.CDLL(None)
-
-
-_LIBC: Any = None
+    libc = ctypes.CDLL(None)
+    return lambda option, value: libc.prctl(option, value, 0, 0, 0)
 
 
 def _main() -> None:
-    global _LIBC
-    _LIBC = _libc()
     try:
         code = _Guard(int(sys.argv[1]), sys.argv[2:]).run()
     except OSError as error:

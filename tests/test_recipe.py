@@ -1,0 +1,267 @@
+"""What or how: every field of a recipe is perturbed, and moves a key or does not. And how wrong recipes are refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.recipe import Recipe, _check_names, load
+from flows.works import Works
+from synth.config import parse
+from synth.digest import digest
+from synth.driver import File
+from synth.errors import RecipeError
+
+BASE: dict[str, Any] = {
+    "name": "base",
+    "sources": [{"id": "texts", "kind": "jsonl", "paths": ["a.jsonl"]}, {"id": "docs", "kind": "python_docs"}],
+    "models": {
+        "gguf": {"backend": "llama-cpp", "weights": "smollm2-135m-instruct-q4_1"},
+        "api": {"backend": "openai", "model": "large", "revision": "r1"},
+        "fake": {"backend": "scripted"},
+    },
+    "roles": {"writer": {"models": ["gguf", "api", "fake"]}},
+    "families": [{"name": "distill"}, {"name": "diverse_qa"}, {"name": "textbook"}],
+    "screen": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "license"}]},
+    "score": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "copy"}]},
+}
+
+NEITHER = {  # where things are: moved, they change nothing by themselves
+    "name",  # whose releases these are
+    "sources.*.paths",  # files are known by their bytes
+}
+
+OTHER_VALUES = {  # where a value cannot be found by its type alone
+    "name": "other",
+    "sources.*.id": "renamed",
+    "sources.*.kind": None,  # another kind wants other fields; covered by the content digest of files
+    "sources.*.paths": ["b.jsonl"],
+    "models.gguf.backend": None,  # another backend wants other fields
+    "models.api.backend": None,
+    "models.fake.backend": None,
+    "models.gguf.weights": "/elsewhere/other.gguf",
+    "models.fake.script": "other",
+    "roles.writer.models": ["api", "gguf", "fake"],
+    "families.*.name": None,  # another family is another set of options
+    "screen.rules.*.name": None,
+    "score.rules.*.name": None,
+    "screen.gates.*.column": "characters",
+    "keep.gates.*.column": "characters",
+    "shards.tokenizer": "smollm2-135m-instruct-q4_1",
+    "dedup.minhash.permutations": None,  # must be bands x rows
+    "dedup.minhash.bands": None,
+    "dedup.minhash.rows": None,
+}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to everything in a merged recipe that is not itself a table or a list of tables."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from leaves(inner, (*path, name))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for at, inner in enumerate(value[:1]):
+            yield from leaves(inner, (*path, at))
+    else:
+        yield path
+
+
+def pattern(path: tuple[Any, ...]) -> str:
+    return ".".join("*" if isinstance(part, int) else part for part in path)
+
+
+def merged() -> dict[str, Any]:
+    """The base recipe with every default written out, family options and a model's run settings included."""
+    from generators.registry import families
+
+    base = copy.deepcopy(BASE)
+    base["run"] = {"models": {"gguf": {}}}
+    value = parse(Recipe, base).model_dump(mode="json")
+    for family in value["families"]:
+        family["options"] = families.get(family["name"]).Options().content()
+    return value
+
+
+def altered(value: Any, at: str) -> Any:
+    """Another value of the same kind; several are tried, the first that is valid is taken."""
+    if at in OTHER_VALUES:
+        return [OTHER_VALUES[at]]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, value - 1]
+    if isinstance(value, float):
+        return [value * 0.9 + 0.01, value / 2]
+    if isinstance(value, str):
+        return [value + "x", "keep", "drop"]
+    if value is None:
+        return ["x", 3, 0.5, ["x"]]
+    return [["x"], {"x": 1}, ["en"]]
+
+
+def perturbed(path: tuple[Any, ...]) -> Recipe | None:
+    base = merged()
+    parent: Any = base
+    for part in path[:-1]:
+        parent = parent[part]
+    for candidate in altered(parent[path[-1]], pattern(path)):
+        if candidate is None:
+            return None
+        value = copy.deepcopy(base)
+        at: Any = value
+        for part in path[:-1]:
+            at = at[part]
+        at[path[-1]] = candidate
+        try:
+            recipe = parse(Recipe, value)
+            Works(recipe)
+        except RecipeError:
+            continue
+        return recipe
+    raise AssertionError(f"no valid other value is known for {pattern(path)}: add one to OTHER_VALUES")
+
+
+def keys(recipe: Recipe) -> dict[str, str]:
+    """The policy, and the keys of the steps that the policy leaves out: ingest and audit."""
+    works = Works(recipe)
+    files = {f"source/{source.id}/0": File("/x", "0" * 64, 1) for source in recipe.sources}
+    return {"policy": works.policy(), "ingest": works.ingest(files, []).key, "audit": works.audit([], [], []).key}
+
+
+PATHS = sorted(leaves(merged()), key=str)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=pattern)
+def test_each_field_is_what_or_how(path: tuple[Any, ...]) -> None:
+    recipe = perturbed(path)
+    if recipe is None:
+        pytest.skip("cannot be changed alone")
+    same = keys(recipe) == keys(parse(Recipe, merged()))
+    assert same == (path[0] == "run" or pattern(path) in NEITHER)
+
+
+def test_the_table_of_fields_is_complete() -> None:
+    """A field added anywhere appears among the perturbed ones."""
+    tops = {path[0] for path in PATHS}
+    assert tops == set(Recipe.model_fields)
+    assert len(PATHS) > 60
+
+
+def test_what_cannot_be_changed_alone_is_still_hashed() -> None:
+    base = keys(parse(Recipe, merged()))
+    for change in (
+        {"families": [{"name": "distill"}]},
+        {"roles": {"writer": {"models": ["api"]}}},
+        {"dedup": {"minhash": {"permutations": 128, "bands": 16, "rows": 8}}},
+        {"screen": {"rules": [{"name": "statistics"}, {"name": "license"}]}},
+    ):
+        assert keys(parse(Recipe, merged() | change))["policy"] != base["policy"], change
+
+
+def test_a_recipe_key_does_not_depend_on_the_order_of_tables() -> None:
+    swapped = merged()
+    swapped["families"] = swapped["families"][::-1]
+    assert Works(parse(Recipe, swapped)).policy() == Works(parse(Recipe, merged())).policy()
+
+
+WRONG = [
+    pytest.param({"familes": []}, r"familes: unknown key; did you mean 'families'", id="unknown key"),
+    pytest.param(
+        {"shards": {"shard_byte": 1}}, r"shards\.shard_byte: unknown key; did you mean 'shard_bytes'", id="nested key"
+    ),
+    pytest.param(
+        {"ingest": {"partition_rows": "many"}}, r"ingest\.partition_rows: given 'many'; allowed: .*integer", id="type"
+    ),
+    pytest.param(
+        {"ingest": {"partition_rows": 0}}, r"ingest\.partition_rows: given 0; allowed: .*greater than", id="range"
+    ),
+    pytest.param({"sources": []}, r"sources: given .*; allowed: .*at least 1", id="no sources"),
+    pytest.param({"name": "../up"}, r"name: given '\.\./up'", id="a name that is a path"),
+    pytest.param({"name": None}, r"name: given None", id="no name"),
+    pytest.param(
+        {"roles": {"writer": {"models": ["gguff"]}}},
+        r"(?s)roles\.writer\.models: no such model; did you mean 'gguf'",
+        id="m",
+    ),
+    pytest.param(
+        {"run": {"models": {"ap": {}}}}, r"run\.models: no such model; did you mean 'api'", id="price of no model"
+    ),
+    pytest.param({"families": [{"name": "destill"}]}, r"unknown family 'destill'; did you mean 'distill'", id="family"),
+    pytest.param(
+        {"families": [{"name": "distill"}] * 2}, r"(?s)families\.name: given twice.*distill", id="family twice"
+    ),
+    pytest.param(
+        {"families": [{"name": "distill", "options": {"max_token": 3}}]},
+        r"options\.max_token: unknown key",
+        id="option",
+    ),
+    pytest.param(
+        {"score": {"rules": [{"name": "statistic"}]}}, r"unknown rule 'statistic'; did you mean 'statistics'", id="rule"
+    ),
+    pytest.param(
+        {"keep": {"gates": [{"column": "word", "min": 3, "reason": "short"}]}},
+        r"did you mean 'words'",
+        id="gate on no score",
+    ),
+    pytest.param(
+        {"models": {"gguf": {"backend": "openai", "model": "x"}}},
+        r"models\.gguf: .*backend 'openai' needs revision",
+        id="revision",
+    ),
+    pytest.param(
+        {"models": {"gguf": {"backend": "lama"}}},
+        r"models\.gguf\.backend: given 'lama'; allowed: .*'llama-cpp'",
+        id="b",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_wrong_recipes_are_refused_in_the_users_words(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        recipe = parse(Recipe, BASE | change)
+        _check_names(recipe)
+        Works(recipe)
+    assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        pytest.param("run.workers", r"--set wants key\.path=value", id="no value"),
+        pytest.param("run.workrs=2", r"run\.workrs: unknown key; did you mean 'workers'", id="unknown key"),
+        pytest.param("families.destill.share=0.5", r"no entry 'destill'; did you mean 'distill'", id="no such entry"),
+    ],
+)
+def test_set_is_checked(tmp_path: Path, assignment: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load(quickstart(tmp_path), [assignment])
+
+
+def quickstart(tmp_path: Path) -> Path:
+    path = tmp_path / "quickstart.toml"
+    path.write_text((Path(__file__).parent.parent / "flows/recipes/quickstart.toml").read_text())
+    return path
+
+
+def test_set_reaches_into_lists_and_tables(tmp_path: Path) -> None:
+    assignments = ["families.distill.share=0.25", "run.workers=3", "roles.writer.sampling.temperature=0.1"]
+    recipe = load(quickstart(tmp_path), assignments)
+    assert next(family.share for family in recipe.families if family.name == "distill") == 0.25
+    assert (recipe.run.workers, recipe.roles["writer"].sampling.temperature) == (3, 0.1)
+
+
+def test_a_missing_recipe_and_broken_toml(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such recipe"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "x.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match="is not valid TOML"):
+        load(tmp_path / "x.toml")
+
+
+def test_digests_are_canonical() -> None:
+    assert digest({"a": 1, "b": [1.5, None]}) == digest({"b": [1.5, None], "a": 1})
