@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
@@ -22,6 +23,10 @@ class QualityOptions(Config):
         pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the model file, lower-case hex: its identity."
     )
     label: str = Field("hq", min_length=1, description="The label whose probability is the score, without `__label__`.")
+
+    def content(self) -> dict[str, Any]:
+        """Without the path: the file is known by its bytes."""
+        return {name: value for name, value in super().content().items() if name != "path"}
 
 
 def score(table: pa.Table, options: QualityOptions) -> pa.Table:

@@ -10,22 +10,31 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from flows.recipe import Recipe
 from flows.session import Session
-from synth.audit.sql import canned
 from synth.driver import Manifest, Work
 from synth.engine.engine import Stats
 
 _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
-QUESTIONS = ("yield_by_family", "drops_by_reason", "why_dropped")
+_PIPE_WIDTH = 1000
+QUESTIONS = (
+    "SELECT family, count(*) AS kept, sum(completion_tokens) AS tokens FROM kept GROUP BY family ORDER BY family",
+    "SELECT step, counted_as, count(*) AS items FROM dropped GROUP BY ALL ORDER BY items DESC",
+    "SELECT family, text FROM kept ORDER BY id LIMIT 3",
+)
 
 
 def say(text: str) -> None:
     """One line for the person, on stderr: stdout is for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def console() -> Console:
+    """For results on stdout. Into a file or a pipe, tables are as wide as they need to be."""
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 class Display:
@@ -115,14 +124,12 @@ def _clock(seconds: float) -> str:
 
 def closing_table(summary: dict[str, Any]) -> None:
     """Print what happened, where it is, and what to ask next."""
-    console = Console(soft_wrap=True, highlight=False)
-    table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(summary):
-        table.add_row(name, value)
-    console.print(table)
-    console.print(f"\nTry, in the folder above {summary['home']!r} (or with --home):")
-    for name in QUESTIONS:
-        console.print(f'  synth sql "{canned(name)}"', markup=False)
+        print(f"{name:<18} {value}")
+    where = "" if summary["home"] == "corpus" else f" --home {summary['home']}"
+    print("\nTry:")
+    for question in QUESTIONS:
+        print(f'  synth sql{where} "{question}"')
 
 
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:

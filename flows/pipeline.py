@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,9 @@ def run_under_prefect(session: Session) -> list[Release]:
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
             ahead = pool.submit(_first_lots, session)
-            with _server(session):
+            with _server(session, ahead):
                 made = _flow(session)
-            ahead.result()  # what went wrong ahead has gone wrong in its task too, and was raised there
+            ahead.result()  # what went wrong ahead went wrong in its task too, and was raised there
             return made
     finally:
         loop.leave(session)
@@ -53,28 +53,25 @@ def _first_lots(session: Session) -> None:
     """Start where the flow will start: its tasks find this work done or under way, and wait for it."""
     loop.perform("ingest", session.run_id, [])
     for lot in session.lots(session.wave())[: session.recipe.run.workers]:
-        loop.perform("documents", session.run_id, lot)
+        if loop.perform("documents", session.run_id, lot).get("interrupted"):
+            raise Interrupted("the run was told to stop")
 
 
 def _flow(session: Session) -> list[Release]:
     import prefect
+    from prefect.cache_policies import NO_CACHE
     from prefect.task_runners import ThreadPoolTaskRunner
 
-    task = prefect.task(
-        loop.perform,  # type: ignore[arg-type]
-        name="lot",
-        task_run_name="{kind}",
-        retries=0,
-        persist_result=False,
-        cache_policy=None,
-    )
+    as_task = prefect.task(name="lot", task_run_name="{kind}", retries=0, persist_result=False, cache_policy=NO_CACHE)
+    task = as_task(loop.perform)
+    runner: Any = ThreadPoolTaskRunner(max_workers=session.recipe.run.workers)
     made: list[Release] = []
     stopped: list[Interrupted] = []
 
     @prefect.flow(
         name="synth",
         flow_run_name=f"{session.recipe.name} {session.run_id}",
-        task_runner=ThreadPoolTaskRunner(max_workers=session.recipe.run.workers),
+        task_runner=runner,
         persist_result=False,
         validate_parameters=False,
         retries=0,
@@ -93,8 +90,8 @@ def _flow(session: Session) -> list[Release]:
 
 
 @contextmanager
-def _server(session: Session) -> Iterator[None]:
-    """PREFECT_API_URL as it is set, or a server of our own for the time of the run."""
+def _server(session: Session, ahead: Future[None]) -> Iterator[None]:
+    """PREFECT_API_URL as it is set, or a server of our own for the time of the run. What goes wrong ahead ends the wait."""
     before = dict(os.environ)
     if os.environ.get("PREFECT_API_URL"):
         yield
@@ -108,11 +105,22 @@ def _server(session: Session) -> Iterator[None]:
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     os.environ["PREFECT_HOME"] = str(home)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
     child = Child.start(command, home / "server.log", dict(os.environ))
     os.environ["PREFECT_API_URL"] = url
     try:
-        _wait(url, child, home / "server.log")
+        _wait(url, child, home / "server.log", ahead)
         yield
     finally:
         child.stop()
@@ -123,11 +131,13 @@ def _server(session: Session) -> Iterator[None]:
                 os.environ[name] = before[name]
 
 
-def _wait(url: str, child: Child, log: Path) -> None:
+def _wait(url: str, child: Child, log: Path, ahead: Future[None]) -> None:
     import prefect  # noqa: F401  (1.4 s that pass while the server starts)
 
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and child.alive():
+        if ahead.done():
+            ahead.result()
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=2.0):
                 return

@@ -63,9 +63,30 @@ class Recipe(Config):
 def load(path: Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `assignments` are `--set` values. Raises RecipeError with every fault it finds."""
     value = load_toml(path, assignments)
+    _anchor(value, path.absolute().parent)
     recipe = parse(Recipe, value)
     _check_names(recipe)
     return recipe
+
+
+def _anchor(value: dict[str, Any], base: Path) -> None:
+    """Paths of model files start from the recipe's folder, as those of sources do. Wrong shapes are left to `parse`."""
+    rules = [rule for step in ("screen", "score") for rule in _tables(_tables([value], step), "rules")]
+    for table in [*_tables(rules, "options"), *_tables(_tables([value], "models"), None)]:
+        for name in ("path", "weights"):
+            if (
+                isinstance(table.get(name), str)
+                and table[name].endswith((".gguf", ".bin", ".ftz"))
+                and "/" in table[name]
+            ):
+                table[name] = str(base / table[name])
+
+
+def _tables(tables: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:
+    """The tables found under `name` (None: under every name) of each table, lists of tables opened."""
+    found = [inner for table in tables for key, inner in table.items() if name in (None, key)]
+    opened = [item for inner in found for item in (inner if isinstance(inner, list) else [inner])]
+    return [item for item in opened if isinstance(item, dict)]
 
 
 def _check_names(recipe: Recipe) -> None:

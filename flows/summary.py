@@ -72,4 +72,3 @@ def _dropped(objects: list[Manifest]) -> dict[str, int]:
     for one in objects:
         total.update(one.counts["dropped"])
     return dict(total.most_common())
-

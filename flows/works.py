@@ -49,6 +49,7 @@ class Works:
         check_gates(self._screen.gates, columns_of(self._screen.rules))
         check_gates(recipe.keep.gates, columns_of(self._score.rules))
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
+        self._resolve = resolve.ResolveWork(**_fields(recipe.dedup))
         self._shards = _shard_work(recipe)
         allow = recipe.screen.allow_unknown_license
         limits = recipe.audit.content()
@@ -80,7 +81,7 @@ class Works:
             (score.STEP, self._score),
             (keep.STEP, self.recipe.keep),
             (sign.STEP, self._sign),
-            (resolve.STEP, self.recipe.dedup),
+            (resolve.STEP, self._resolve),
             (shards.STEP, self._shards),
         ]
         return digest(sorted([step.name, step.version, digest(config.content())] for step, config in [*fixed, *made]))
@@ -125,7 +126,7 @@ class Works:
         inputs |= {f"signatures/{chain.tag}": chain.sign.file("signatures.parquet") for chain in chains}
         inputs |= {f"released_index/{short(file.sha256)}": file for file in index}
         inputs |= {f"released_documents/{short(file.sha256)}": file for file in released}
-        return Work(resolve.STEP, self.recipe.dedup, inputs, self.recipe.name)
+        return Work(resolve.STEP, self._resolve, inputs, self.recipe.name)
 
     def shards(self, chains: Sequence[Chain], resolved: Manifest) -> Work:
         """The wave's shards."""

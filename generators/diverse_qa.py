@@ -25,8 +25,8 @@ NAME = "diverse_qa"
 VERSION = 1
 
 WORDS_PER_PAIR = 25  # a passage holds about one fact worth asking for in a sentence; Nemotron-CC keeps up to one per 15 tokens
-QUESTION_CHARS = 110
-ANSWER_CHARS = 160
+QUESTION_CHARS = 90
+ANSWER_CHARS = 120
 GROUNDED_SHARE = 0.5  # of an answer's content words, how many must stand in the passage or the question
 
 

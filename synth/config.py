@@ -26,8 +26,16 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
 
     def content(self) -> dict[str, Any]:
-        """The fields as a JSON value, defaults merged: what goes into a key."""
-        return self.model_dump(mode="json")
+        """The fields as a JSON value, defaults merged: what goes into a key. Override it to leave a field out."""
+        return {name: _content(getattr(self, name)) for name in type(self).model_fields}
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.content()
+    if isinstance(value, Mapping):
+        return {name: _content(inner) for name, inner in value.items()}
+    return [_content(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

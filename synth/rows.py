@@ -149,7 +149,7 @@ SIGNATURE = _schema(
     ("exact_digest", _ID),  # digest of the normalised generated text
     ("shingle_count", pa.int64()),
     ("text_bytes", pa.int64()),  # of the generated parts
-    ("signature", pa.list_(pa.uint32())),  # empty when the text is too short for one shingle
+    ("signature", pa.list_(pa.uint32())),  # all 2^32-1 when the text is too short for one shingle
 )
 
 

@@ -47,6 +47,22 @@ def test_an_honest_wave_passes_every_check(tmp_path: Path) -> None:
     assert _evidence(tmp_path) == []
 
 
+def test_waves_can_be_audited_together(tmp_path: Path) -> None:
+    """As `synth audit` does with a whole release: its waves have shards of the same names."""
+    waves = [Wave("first"), Wave("second", ["p5"])]
+    tables: dict[str, list[Path]] = {}
+    manifests, shards = [], []
+    write_home(tmp_path / "home")
+    for wave in waves:
+        wave.write(tmp_path / "home")
+        more, its_manifests, its_shards = audit_inputs(tmp_path / "home", wave)
+        manifests, shards = manifests + its_manifests, shards + its_shards
+        tables = {table: tables.get(table, []) + paths for table, paths in more.items()}
+    assert len({path.name for path in shards}) < len(shards)
+    result = run_checks(tables, manifests, shards, False, AuditConfig(), tmp_path)
+    assert [row for row in result.to_pylist() if row["violations"]] == []
+
+
 def test_a_wave_without_anything_passes(tmp_path: Path) -> None:
     table = run_checks({}, [], [], False, AuditConfig(min_documents=1), tmp_path)
     assert table.num_rows == len(load_checks()) >= 12

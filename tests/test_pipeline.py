@@ -231,7 +231,12 @@ def test_every_bad_answer_is_a_document_with_a_drop(
     made_releases, _ = run_recipe(tmp_path / "recipe.toml", tmp_path / "home")
     objects = made_releases[0].objects
     documents = [row for place in objects["generate"] for row in _table(tmp_path / "home", place, "documents")]
-    drops = [row for step in ("generate", "keep") for place in objects[step] for row in _table(tmp_path / "home", place, "drops")]
+    drops = [
+        row
+        for step in ("generate", "keep")
+        for place in objects[step]
+        for row in _table(tmp_path / "home", place, "drops")
+    ]
     assert len(documents) == 4
     assert {(drop["item_kind"], drop["reason"] if drop["step"] == "keep" else drop["rule"]) for drop in drops} == {
         ("document", reason)
@@ -259,7 +264,9 @@ def test_faults_of_the_world_are_waited_out(tmp_path: Path, new_server: Callable
     write_seeds(tmp_path / "seeds/a.jsonl", range(10))
     run_block = f'[run]\n[run.models.m]\nbase_url = "{server.base_url}"\nin_flight = 8\nmax_attempts = 8'
     made_releases, engine = run_recipe(write_recipe(tmp_path, server.base_url, run=run_block), tmp_path / "home")
-    attempts = [row for place in made_releases[0].objects["generate"] for row in _table(tmp_path / "home", place, "attempts")]
+    attempts = [
+        row for place in made_releases[0].objects["generate"] for row in _table(tmp_path / "home", place, "attempts")
+    ]
     statuses = Counter(row["status"] for row in attempts)
     assert engine.stats.faults > 0
     assert statuses["ok"] == 20
@@ -267,7 +274,9 @@ def test_faults_of_the_world_are_waited_out(tmp_path: Path, new_server: Callable
     assert len(shard_rows(tmp_path / "home")) == 20
 
 
-def test_an_endpoint_that_is_gone_leaves_the_partition_open(tmp_path: Path, new_server: Callable[..., ScriptedServer]) -> None:
+def test_an_endpoint_that_is_gone_leaves_the_partition_open(
+    tmp_path: Path, new_server: Callable[..., ScriptedServer]
+) -> None:
     server = new_server("--fail", "503:1.0")
     write_seeds(tmp_path / "seeds/a.jsonl", range(4))
     run_block = f'[run]\n[run.models.m]\nbase_url = "{server.base_url}"\nin_flight = 8\nmax_attempts = 2'
@@ -319,11 +328,15 @@ def test_unknown_licences_are_not_worked_on_unless_meant(tmp_path: Path, scripte
 
 def test_settings_of_a_source_cannot_change_under_its_seeds(corpus: Path) -> None:
     run_recipe(corpus / "recipe.toml", corpus / "home")
-    with pytest.raises(RecipeError, match=r"(?s)sources\.texts: license changed after its seeds were cut.*MIT.*CC0-1\.0"):
+    with pytest.raises(
+        RecipeError, match=r"(?s)sources\.texts: license changed after its seeds were cut.*MIT.*CC0-1\.0"
+    ):
         run_recipe(corpus / "recipe.toml", corpus / "home", ["sources.texts.license=MIT"])
 
 
-def test_a_stopped_run_goes_on_and_pays_nothing_twice(tmp_path: Path, new_server: Callable[..., ScriptedServer]) -> None:
+def test_a_stopped_run_goes_on_and_pays_nothing_twice(
+    tmp_path: Path, new_server: Callable[..., ScriptedServer]
+) -> None:
     path, asks = stopped_run(tmp_path, new_server("--latency-seconds", "0.2"))
     _, again = run_recipe(path, tmp_path / "home")
     assert again.stats.attempts == 20 - asks

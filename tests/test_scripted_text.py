@@ -293,3 +293,15 @@ def test_directives_combine_and_stand_anywhere() -> None:
     assert both.reasoning is not None
     assert both.content is not None
     assert len(both.content.split()) >= 200
+
+
+@given(st.text())
+def test_tokens_are_words_and_marks(value: str) -> None:
+    tokens = text.tokens_of(value)
+    assert text.count_tokens(value) == len(tokens)
+    for limit in range(len(tokens) + 1):
+        assert text.tokens_of(text.cut_tokens(value, limit)) == tokens[:limit]
+
+
+def test_tokens_of_a_sentence() -> None:
+    assert text.tokens_of("Été: it's a_b, 3.5!") == ["Été", ":", "it", "'", "s", "a_b", ",", "3", ".", "5", "!"]

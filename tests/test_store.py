@@ -89,6 +89,6 @@ def test_a_file_as_home(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match=r"(?s)no space left.*the same command again"), writing(tmp_path / "x"):
-        with Path("/dev/full").open("wb", buffering=0) as full:
-            full.write(b"x")
+    refused = pytest.raises(SpaceError, match=r"(?s)no space left.*the same command again")
+    with refused, writing(tmp_path / "x"), Path("/dev/full").open("wb", buffering=0) as full:
+        full.write(b"x")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from flows.commands.home import home_of
+from flows.display import console
 from flows.steps.audit import AuditWork, check
 from flows.works import audit_inputs
 from synth import releases
@@ -33,7 +33,7 @@ def sql(options: argparse.Namespace) -> int:
     table = Table(*answer.column_names, box=None, pad_edge=False)
     for row in answer.to_pylist():
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(soft_wrap=True).print(table)
+    console().print(table)
     return 0
 
 
@@ -89,5 +89,5 @@ def _print_checks(release: Release, checks: list[dict[str, Any]], files: int) ->
     for one in checks:
         number = str(one["violations"]) if one["violations"] else "ok"
         table.add_row(one["check"], number, one["title"])
-    Console(soft_wrap=True).print(table)
+    console().print(table)
     print(f"release {release.number} of {release.recipe!r}: {files} files are what their manifests say")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from flows.commands.home import home_of
+from flows.display import console
 from flows.recipe import load
 from flows.session import Session
 from synth.digest import short
@@ -66,7 +66,8 @@ def _tally(session: Session, seeds: File, family: str, tallies: dict[str, Tally]
     """Follow one chain as far as objects exist; what comes after a missing one is to do."""
     group = f"{short(seeds.sha256)}/{family}"
     works = session.works
-    screened = _found(session, works.screen(seeds), tallies["screen"])
+    first = family == session.works.families[0]  # the seeds are screened once, for all families
+    screened = _found(session, works.screen(seeds), tallies["screen"] if first else Tally())
     generated = _found(session, works.generate(family, seeds, screened, {}), tallies["generate"]) if screened else None
     if generated is None:
         if screened is None:
@@ -113,5 +114,5 @@ def _print(value: dict[str, Any], name: str, home: str) -> None:
     for step, tally in value["steps"].items():
         note = f"{tally['answered_before']} were answered before" if tally["answered_before"] else ""
         table.add_row(step, str(tally["done"]), str(tally["to_do"]), note)
-    Console().print(table)
+    console().print(table)
     print("then resolve, shards, audit and release, once per wave")

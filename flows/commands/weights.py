@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import orjson
-from rich.console import Console
 from rich.table import Table
 
+from flows.display import console
 from synth.weights import locate, status
 
 
@@ -25,5 +25,5 @@ def main(options: argparse.Namespace) -> int:
     for one in known:
         size = f"{one['size_bytes'] / 1e6:.1f}"
         table.add_row(one["name"], size, one["license"], str(one["path"]) if one["cached"] else "no", one["about"])
-    Console().print(table)
+    console().print(table)
     return 0

@@ -34,11 +34,6 @@ class IngestWork(IngestConfig):
 
     sources: tuple[Source, ...]
 
-    def content(self) -> dict[str, Any]:
-        """Sources by what shapes their rows; their paths do not."""
-        shaped = super().content()
-        return {**shaped, "sources": [source.content() for source in self.sources]}
-
 
 @dataclass
 class _Batch:

@@ -13,15 +13,22 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from dedup import ResolveConfig, band_hashes, find_duplicates
+from dedup import NORMALISATION_VERSION, ResolveConfig, band_hashes, find_duplicates
 from synth import rows
 from synth.step import Counts, Step
 
 INDEX = pa.schema([*rows.SIGNATURE, ("file_tag", pa.string()), ("row", pa.int64())])
 
 
-def run(inputs: Mapping[str, Path], config: ResolveConfig, out: Path) -> Counts:
+class ResolveWork(ResolveConfig):
+    """The threshold and the bands, and the version of the normalisation under the comparison."""
+
+    normalisation_version: int = NORMALISATION_VERSION
+
+
+def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path) -> Counts:
     """Out: drops, verdicts (both with the survivor and the exact similarity), index (the survivors, for later waves)."""
     wave = _wave(inputs)
     released = _released_candidates(inputs, wave, config)
@@ -79,17 +86,18 @@ def _released_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: Res
     index = rows.read_tables([path for _, path in tags(inputs, "released_index")], INDEX)
     if not len(index) or not len(wave):
         return pa.schema([*INDEX, ("text", pa.large_string())]).empty_table()
-    bands_NB = band_hashes(_signatures(index), config.minhash)
-    shared_N = np.isin(bands_NB, band_hashes(_signatures(wave), config.minhash)).any(axis=1)
+    long = wave.filter(pc.greater(wave["shingle_count"], 0))  # texts too short for a shingle share a signature, no more
+    shared_N = np.isin(_bands(index, config), _bands(long, config)).any(axis=1)
+    shared_N &= np.asarray(pc.greater(index["shingle_count"], 0))
     equal_N = np.asarray(pc.is_in(index["exact_digest"], value_set=wave["exact_digest"].combine_chunks()))
     candidates = index.filter(pa.array(shared_N | equal_N))
     tables = [_with_texts(candidates, tag, path) for tag, path in tags(inputs, "released_documents")]
     return pa.concat_tables([pa.schema([*INDEX, ("text", pa.large_string())]).empty_table(), *tables])
 
 
-def _signatures(table: pa.Table) -> np.ndarray:
-    flat = pc.list_flatten(table["signature"]).to_numpy()
-    return flat.reshape(len(table), -1)
+def _bands(table: pa.Table, config: ResolveConfig) -> NDArray[np.uint64]:
+    flat: NDArray[np.uint32] = pc.list_flatten(table["signature"]).to_numpy()
+    return band_hashes(flat.reshape(len(table), config.minhash.permutations), config.minhash)
 
 
 def _with_texts(candidates: pa.Table, tag: str, path: Path) -> pa.Table:
@@ -138,4 +146,4 @@ def _verdicts(verdicts: pa.Table) -> pa.Table:
     return rows.table(made, rows.VERDICT)
 
 
-STEP = Step("resolve", 1, ResolveConfig, run)
+STEP = Step("resolve", 1, ResolveWork, run)

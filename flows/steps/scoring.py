@@ -22,12 +22,16 @@ class RuleConfig(Config):
 
 
 class RuleWork(Config):
-    """A rule as it is hashed: with its declared version and what it reads beside the texts."""
+    """A rule with its declared version and what it reads beside the texts."""
 
     name: str
     version: int
     digest: str
     options: dict[str, Any]
+
+    def content(self) -> dict[str, Any]:
+        """With the options by what shapes scores: where a model file lies does not."""
+        return {**super().content(), "options": _options(self).content()}
 
 
 def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...]:
@@ -37,23 +41,30 @@ def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...
         spec = rules.get(config.name)
         options = parse(spec.Options, config.options, f"{where}.{config.name}.options")
         works.append(
-            RuleWork(name=spec.name, version=spec.version, digest=spec.content_digest, options=options.content())
+            RuleWork(
+                name=spec.name,
+                version=spec.version,
+                digest=spec.content_digest,
+                options=options.model_dump(mode="json"),
+            )
         )
     return tuple(works)
 
 
 def columns_of(works: Sequence[RuleWork]) -> list[str]:
     """The score columns that these rules give, known before anything is scored."""
-    specs = [(rules.get(work.name), work) for work in works]
-    return [name for spec, work in specs for name in score_columns(spec, parse(spec.Options, work.options, work.name))]
+    return [name for work in works for name in score_columns(rules.get(work.name), _options(work))]
+
+
+def _options(work: RuleWork) -> Config:
+    return parse(rules.get(work.name).Options, work.options, work.name)
 
 
 def score_table(table: pa.Table, works: Sequence[RuleWork]) -> pa.Table:
     """All rules' columns, row by row with `table`. Two rules that claim one column are refused."""
     columns: dict[str, pa.ChunkedArray] = {}
     for work in works:
-        spec = rules.get(work.name)
-        scores = apply_rule(spec, table, parse(spec.Options, work.options, work.name))
+        scores = apply_rule(rules.get(work.name), table, _options(work))
         for name in scores.column_names:
             if name in columns:
                 raise fail(RecipeError, f"two rules give the score {name!r}", given=work.name, do="remove one of them")

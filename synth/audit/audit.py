@@ -53,6 +53,7 @@ _SHARD_FILE = {
 }
 _SHARD_ROW = pa.schema(
     [
+        ("object", pa.string()),
         ("shard", pa.string()),
         ("row", pa.int64()),
         ("doc_id", pa.string()),
@@ -241,7 +242,7 @@ def _shard_rows(path: Path, file: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
-                yield _sizes(path.name, at, batch)
+                yield _sizes(file, at, batch)
                 at += batch.num_rows
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         file["problem"] = f"{type(error).__name__}: {error}"
@@ -249,9 +250,10 @@ def _shard_rows(path: Path, file: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         file["rows_read"] = at
 
 
-def _sizes(shard: str, at: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _sizes(file: Mapping[str, Any], at: int, batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = {
-        "shard": pa.repeat(shard, batch.num_rows),
+        "object": pa.repeat(pa.scalar(file["object"], pa.string()), batch.num_rows),
+        "shard": pa.repeat(file["shard"], batch.num_rows),
         "row": pa.array(np.arange(at, at + batch.num_rows)),
         "doc_id": batch["doc_id"],
         "license": batch["license"],
@@ -268,5 +270,7 @@ def _violations(
     chosen = {name: value for name, value in parameters.items() if name in wanted}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE violations AS {check.sql}", chosen)
     counted = connection.execute("SELECT count(*) FROM violations").fetchall()[0][0]
+    if not counted:
+        return 0, []
     sample = connection.execute(f"SELECT to_json(v) FROM violations v ORDER BY ALL LIMIT {EVIDENCE_ROWS}").fetchall()
     return counted, [row for (row,) in sample]

@@ -191,7 +191,8 @@ def _json(value: Any) -> str:
 
 
 def _backoff_seconds(attempt: int) -> float:
-    return min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
+    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1))
+    return longest * random.uniform(0.5, 1.0)
 
 
 def _body(model: str, ask_id: str, question: dict[str, Any]) -> dict[str, Any]:

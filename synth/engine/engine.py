@@ -175,7 +175,7 @@ class Engine:
         try:
             for other in abandoned:
                 journal.adopt(other)
-            known = {**memo, **{row["ask_id"]: row for row in journal.answers()}}
+            known: dict[str, Mapping[str, Any]] = {**memo, **{row["ask_id"]: row for row in journal.answers()}}
             askers = [Asker(self, journal, known, seed, (place, at)) for at, seed in enumerate(seeds)]
             self.stats.seeds += len(askers)
             results = await asyncio.gather(
@@ -187,7 +187,7 @@ class Engine:
                 if isinstance(result, BaseException) and not isinstance(result, _FamilyError):
                     raise result
             drafts = [result.cause if isinstance(result, _FamilyError) else result for result in results]
-            answers = {row["ask_id"]: row for row in journal.answers()}
+            answers: dict[str, Mapping[str, Any]] = {row["ask_id"]: row for row in journal.answers()}
             answers |= {ask_id: known[ask_id] for asker in askers for ask_id in asker.asked if ask_id in known}
             return Made(drafts, answers, journal.attempts())  # type: ignore[arg-type]
         finally:

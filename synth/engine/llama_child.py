@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,8 @@ import orjson
 _ERRORS_ONLY = 1  # llama.cpp's verbosity
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until killed; the ready file appears once requests are answered. 1 when llama.cpp cannot start."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until killed; the ready file appears once requests are answered. Ends with 1 when llama.cpp cannot start."""
     given = _arguments(argv)
     # llama.cpp's threads meet at a barrier many times per token. On cores that others use too, waiting there by
     # spinning burns what the late thread needs; sleeping costs nothing measurable on free cores.
@@ -30,14 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = xllamacpp.Server(_parameters(given))
     except RuntimeError as error:  # llama.cpp has already written why
-        print(f"llama.cpp did not start: {error}", file=sys.stderr)
-        return 1
+        raise SystemExit(f"llama.cpp did not start: {error}") from None
     ready = {"base_url": f"{server.listening_address}/v1", "engine_version": f"xllamacpp {xllamacpp.__version__}"}
     part = given.ready_file.with_name(f"{given.ready_file.name}.part")
     part.write_bytes(orjson.dumps(ready))
     part.replace(given.ready_file)
     threading.Event().wait()
-    return 0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,4 +76,4 @@ def _parameters(given: argparse.Namespace) -> object:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,7 +8,7 @@ from every instance, forever within one SCRIPT_VERSION. An ask is the request bo
 
 Endpoints: GET /health, /v1/models, /metrics (Prometheus), /stats (JSON); POST /v1/chat/completions, /tokenize (vLLM's).
 Not supported, and refused with 400: `stream`, content parts other than text, JSON schema keywords that
-synth.engine.scripted_text does not know. A token is a run of word characters or one other visible character.
+synth.engine.scripted_text does not know. Tokens are words and punctuation marks.
 
 Script `plain` answers with 60-140 words of pseudo-English that use words of the last user message, or with a JSON value
 that conforms to the schema asked for. A marker anywhere in the messages, say in a seed's text, changes that:
@@ -213,7 +213,7 @@ class ScriptedServer:
             return await self._send(request, asked, "400", _error(400, str(error)))
         tokens = sum(one.tokens for one in answers)
         await self._wait(asked, tokens)
-        prompt_tokens = sum(len(text.tokens_of(message)) for message in parsed.messages)
+        prompt_tokens = sum(text.count_tokens(message) for message in parsed.messages)
         response = await self._send(request, asked, fault or "200", completion(parsed, answers, prompt_tokens))
         self._prompt_tokens += prompt_tokens
         self._generated_tokens += tokens

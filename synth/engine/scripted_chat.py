@@ -163,7 +163,7 @@ def answer(request: ChatRequest, choice: int = 0, canned: Mapping[str, Any] | No
     if outcome == "think_open":
         return _limited(f"<think>\n{reasoning}", None, request.max_tokens, cut=True)
     if outcome == "truncate":
-        half = text.cut_tokens(content, len(text.tokens_of(content)) // 2)
+        half = text.cut_tokens(content, text.count_tokens(content) // 2)
         return _limited(half, None, request.max_tokens, cut=True)
     if outcome == "bad_json":
         content = content[:-1] + " and so on"
@@ -172,8 +172,8 @@ def answer(request: ChatRequest, choice: int = 0, canned: Mapping[str, Any] | No
 
 def _limited(content: str, reasoning: str | None, max_tokens: int | None, cut: bool = False) -> Answer:
     """Reasoning and answer together within `max_tokens`; `cut` says that it was cut before."""
-    thought = len(text.tokens_of(reasoning)) if reasoning else 0
-    said = len(text.tokens_of(content))
+    thought = text.count_tokens(reasoning) if reasoning else 0
+    said = text.count_tokens(content)
     if max_tokens is None or thought + said <= max_tokens:
         return Answer(content, reasoning, "length" if cut else "stop", thought + said, thought)
     if reasoning is not None and thought >= max_tokens:

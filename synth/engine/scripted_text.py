@@ -271,12 +271,21 @@ def change_words(text: str, draws: Draws, changes: int) -> str:
     return " ".join(words)
 
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+_MARKS = b"".join(bytes([byte]) for byte in range(0x21, 0x7F) if not chr(byte).isalnum() and byte != ord("_"))
+_TOKEN = re.compile(rf"[A-Za-z0-9_\x80-\U0010ffff]+|[{re.escape(_MARKS.decode())}]")
+_MARKS_AS_SPACES = bytes(0x20 if byte in _MARKS or byte <= 0x20 or byte == 0x7F else byte for byte in range(256))
 
 
 def tokens_of(text: str) -> list[str]:
-    """The text's tokens by a rule of our own: a run of word characters, or one other character that is not white space."""
+    """The text's tokens by a rule of our own: a run of letters, digits, underscores and characters outside ASCII, or one of
+    ASCII's other visible characters."""
     return _TOKEN.findall(text)
+
+
+def count_tokens(text: str) -> int:
+    """The number of `tokens_of(text)`, without making them."""
+    raw = text.encode()
+    return len(raw.translate(_MARKS_AS_SPACES).split()) + len(raw) - len(raw.translate(None, _MARKS))
 
 
 def cut_tokens(text: str, limit: int) -> str:
