@@ -148,7 +148,7 @@ def audit_inputs(objects: Sequence[Manifest], seeds: Sequence[File], released_ro
         inputs[f"manifests/{short(one.key)}"] = one.itself()
         for name in one.files:
             if name.endswith(".arrow"):
-                inputs[f"shards/{name}"] = one.file(name)
+                inputs[f"shards/{short(one.key)}-{name}"] = one.file(name)
             elif not name.startswith("seeds-"):
                 inputs[f"{name.split('.')[0]}/{short(one.key)}"] = one.file(name)
     return inputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from synth.digest import digest, file_sha256, short
 from synth.errors import IntegrityError, fail
 from synth.rows import FORMAT_VERSION
 from synth.step import Counts, Step
-from synth.store import MANIFEST, Store, make_folders, no_space, parse_json, writing
+from synth.store import MANIFEST, Store, make_folders, parse_json, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +131,12 @@ class Driver:
     def _make(self, work: Work) -> Manifest:
         folder = self.scratch / work.place.removeprefix("objects/")
         out = folder / "out"
-        try:
-            shutil.rmtree(out, ignore_errors=True)
-            with writing(out):
-                make_folders(out)
-            paths = {name: self.verified(file) for name, file in sorted({**work.inputs, **work.memo}.items())}
-            with writing(out):
-                counts = work.step.run(paths, work.config, out)
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error):
-                raise
-            raise no_space(folder) from error
+        shutil.rmtree(out, ignore_errors=True)
+        with writing(out):
+            make_folders(out)
+        paths = {name: self.verified(file) for name, file in sorted({**work.inputs, **work.memo}.items())}
+        with writing(out):
+            counts = work.step.run(paths, work.config, out)
         check_counts(counts, work.place)
         with writing(out):
             self.store.publish(work.place, out, _manifest(work, counts, out))

@@ -397,6 +397,8 @@ def write_release(
         "objects": last.places(),
         "shards": [shard for wave in waves for shard in _shard_files(home, wave)],
         "index": [],
+        "documents": [],
+        "rows": [],
         "tombstones": list(tombstones),
         "accepted": [],
     }

@@ -43,8 +43,18 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "models.gguf.backend": None,  # another backend wants other fields
     "models.api.backend": None,
     "models.fake.backend": None,
-    "models.gguf.weights": "/elsewhere/other.gguf",
-    "models.fake.script": "other",
+    "models.gguf.weights": "lid.176.ftz",
+    **{f"models.gguf.{field}": None for field in ("model", "revision", "script")},  # fields of other backends are refused
+    **{f"models.api.{field}": None for field in ("weights", "script")},
+    **{f"models.fake.{field}": None for field in ("model", "revision", "weights")},
+    "models.fake.script": None,  # one script so far
+    "sources.*.limit": None,  # for python_docs only, see below
+    "screen.rules.*.options": None,  # these rules have none
+    "score.rules.*.options": None,
+    "screen.gates.*.max": None,  # the first gate has a min; max is another gate's
+    "keep.gates.*.max": None,
+    "screen.gates.*.one_of": None,  # for scores that are words
+    "keep.gates.*.one_of": None,
     "roles.writer.models": ["api", "gguf", "fake"],
     "families.*.name": None,  # another family is another set of options
     "screen.rules.*.name": None,
@@ -158,6 +168,8 @@ def test_what_cannot_be_changed_alone_is_still_hashed() -> None:
         {"roles": {"writer": {"models": ["api"]}}},
         {"dedup": {"minhash": {"permutations": 128, "bands": 16, "rows": 8}}},
         {"screen": {"rules": [{"name": "statistics"}, {"name": "license"}]}},
+        {"keep": {"gates": [{"column": "words", "max": 90, "reason": "long"}]}},
+        {"keep": {"gates": [{"column": "language", "one_of": ["en"], "reason": "language"}]}},
     ):
         assert keys(parse(Recipe, merged() | change))["policy"] != base["policy"], change
 

@@ -120,7 +120,8 @@ def run_checks(
     IntegrityError when a table cannot be read at all.
     """
     parameters = {**limits.model_dump(), "allow_unknown_license": allow_unknown_license}
-    with tempfile.TemporaryDirectory(prefix="synth-audit-") as scratch, _connect(scratch) as connection:
+    # Beside `out`, so that what a killed audit leaves is cleared with its scratch folder.
+    with tempfile.TemporaryDirectory(prefix="spill-", dir=out.parent) as scratch, _connect(scratch) as connection:
         try:
             _candidate(connection, tables, _manifests(manifests), shards)
             _lock(connection, [str(path) for paths in tables.values() for path in paths])

@@ -184,7 +184,7 @@ def _released_files(released: Iterable[Released]) -> Iterator[dict[str, Any]]:
 def _tombstones(home: Home) -> Iterator[dict[str, Any]]:
     for recipe, chain in home.chains().items():
         for release in chain:
-            for doc_id in release.value["tombstones"]:
+            for doc_id in release.tombstones:
                 yield {"recipe": recipe, "release": release.number, "doc_id": doc_id}
 
 
@@ -203,19 +203,14 @@ def _objects(home: Home) -> Iterator[dict[str, Any]]:
 def _releases(home: Home) -> Iterator[dict[str, Any]]:
     current = {(release.recipe, release.number) for chain in home.chains().values() for release in chain}
     for release in home.releases:
-        value = release.value
         yield {
             "recipe": release.recipe,
             "release": release.number,
-            **{name: value[name] for name in ("parent", "continues", "policy", "run", "created_at")},
-            "partitions": len(value["partitions"]),
-            "shards": len(value["shards"]),
-            "rows": sum(shard["rows"] for shard in value["shards"]),
-            "bytes": sum(shard["bytes"] for shard in value["shards"]),
-            "tombstones": len(value["tombstones"]),
-            "accepted": orjson.dumps(value["accepted"]).decode(),
+            **{name: getattr(release, name) for name in ("parent", "continues", "policy", "run", "created_at", "path")},
+            **{name: len(getattr(release, name)) for name in ("partitions", "shards", "tombstones")},
+            **{name: sum(shard[name] for shard in release.shards) for name in ("rows", "bytes")},
+            "accepted": orjson.dumps(release.accepted).decode(),
             "current": (release.recipe, release.number) in current,
-            "path": release.path,
         }
 
 
@@ -234,6 +229,6 @@ def _runs(home: Home) -> Iterator[dict[str, Any]]:
 def _shards(home: Home) -> Iterator[dict[str, Any]]:
     newest = {(chain[-1].recipe, chain[-1].number) for chain in home.chains().values()}
     for release in home.releases:
-        for shard in release.value["shards"]:
+        for shard in release.shards:
             which = {"recipe": release.recipe, "release": release.number}
             yield {**which, **shard, "current": (release.recipe, release.number) in newest}

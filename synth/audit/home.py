@@ -9,24 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synth import releases
 from synth.driver import Manifest, read_manifest
 from synth.errors import HomeError, IntegrityError, fail
+from synth.releases import Release
 from synth.store import MANIFEST, Store, parse_json
-
-
-@dataclass(frozen=True)
-class Release:
-    """One release. `path` is its file in the home, `value` the file's content."""
-
-    recipe: str
-    number: int
-    path: str
-    value: Mapping[str, Any]
-
-    @property
-    def places(self) -> list[str]:
-        """The objects of this release's own wave, in the order of the steps."""
-        return [place for places in self.value["objects"].values() for place in places]
 
 
 @dataclass(frozen=True)
@@ -60,7 +47,7 @@ class Home:
                         IntegrityError, f"{self.root}: release {number} of {recipe} is missing", do="restore its file"
                     )
                 found.setdefault(recipe, []).insert(0, mine[number])
-                number = mine[number].value["continues"]
+                number = mine[number].continues
         return found
 
 
@@ -73,16 +60,14 @@ def read_home(root: Path) -> Home:
     store = Store.open(root)
     manifests = {place: read_manifest(place, store.read(f"{place}/{MANIFEST}")) for place in store.objects("objects")}
     runs = sorted(_runs(store), key=lambda run: (run.value["started_at"], run.name))
-    releases = sorted(_releases(store), key=lambda release: (release.recipe, release.number))
-    return Home(store.root, manifests, tuple(releases), tuple(runs))
+    found = sorted(_releases(store), key=lambda release: (release.recipe, release.number))
+    return Home(store.root, manifests, tuple(found), tuple(runs))
 
 
 def _releases(store: Store) -> Iterator[Release]:
-    for folder in store.names("releases"):
-        for name in store.names(f"releases/{folder}"):
-            path = f"releases/{folder}/{name}"
-            value: dict[str, Any] = parse_json(store.read(path), path)
-            yield Release(value["recipe"], value["number"], path, value)
+    for recipe in store.names("releases"):
+        for name in store.names(f"releases/{recipe}"):
+            yield releases.load(store, recipe, int(name.removesuffix(".json")))
 
 
 def _runs(store: Store) -> Iterator[Run]:
@@ -117,8 +102,8 @@ def released_files(home: Home) -> list[Released]:
     """
     found: list[Released] = []
     for recipe, chain in home.chains().items():
-        covered = {sha256: release.number for release in reversed(chain) for sha256 in release.value["partitions"]}
-        first = {place: release.number for release in reversed(chain) for place in release.places}
+        covered = {sha256: release.number for release in reversed(chain) for sha256 in release.partitions}
+        first = {place: release.number for release in reversed(chain) for place in _places(release)}
         for place, number in first.items():
             manifest = _manifest(home, place, recipe, number)
             for name, entry in manifest.files.items():
@@ -128,6 +113,10 @@ def released_files(home: Home) -> list[Released]:
                 else:
                     found.append(Released(recipe, number, place, name))
     return found
+
+
+def _places(release: Release) -> list[str]:
+    return [place for places in release.objects.values() for place in places]
 
 
 def _manifest(home: Home, place: str, recipe: str, number: int) -> Manifest:

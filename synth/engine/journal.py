@@ -11,8 +11,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 
 from synth import rows
 from synth.ask import Completion
+from synth.errors import WorldError, fail
+from synth.store import no_space
 
 _BATCH = 256
 _Item = tuple[sqlite3.Connection, str, Sequence[Any], Future[None]]
@@ -158,34 +161,52 @@ class Journal:
 
     def __init__(self, path: Path, writer: Writer) -> None:
         self._writer = writer
-        self._connection = sqlite3.connect(path, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(_TABLES)
+        self._path = path
+        with self._world():
+            self._connection = sqlite3.connect(path, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(_TABLES)
+
+    @contextmanager
+    def _world(self) -> Iterator[None]:
+        """A disk that is full or broken is a fault of the world: the partition stays open."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise no_space(self._path) from error
+            do = "see that the disk is well, then run the same command again: what was answered is kept"
+            raise fail(WorldError, f"the journal {self._path} cannot be written: {error}", do=do) from error
+
+    async def _write(self, statement: str, values: Sequence[Any]) -> None:
+        with self._world():
+            await asyncio.wrap_future(self._writer.put(self._connection, statement, values))
 
     async def send(self, send: Send) -> None:
         """Write that a request is about to be sent; returns when that is durable."""
         values = (send.attempt_id, send.ask_id, send.run, send.endpoint, send.model, send.engine_version, now_us())
-        await asyncio.wrap_future(self._writer.put(self._connection, _SEND, values))
+        await self._write(_SEND, values)
 
     async def end(self, attempt_id: str, status: str, usage: tuple[int | None, int | None] = (None, None)) -> None:
         """Write how an attempt ended, for attempts without an accepted answer."""
         values = (attempt_id, now_us(), status, *usage)
-        await asyncio.wrap_future(self._writer.put(self._connection, _END, values))
+        await self._write(_END, values)
 
     async def accept(self, answer: Answer, usage: tuple[int | None, int | None]) -> None:
         """Write an answer and the end of its attempt; returns when both are durable."""
         end = self._writer.put(self._connection, _END, (answer.attempt_id, now_us(), "ok", *usage))
         row = answer.row()
         values = [row[name] for name in _ANSWER_COLUMNS]
-        await asyncio.wrap_future(self._writer.put(self._connection, _ANSWER, values))
-        await asyncio.wrap_future(end)
+        await self._write(_ANSWER, values)
+        with self._world():
+            await asyncio.wrap_future(end)
 
     def adopt(self, other: Path) -> None:
         """Take over the rows of a journal that another policy left open, then delete it: nothing paid for is lost."""
-        self._rows("SELECT 1")
+        self._flush()
         self._connection.execute("ATTACH ? AS other", (str(other),))
-        with self._connection:
+        with self._world(), self._connection:
             for table in ("sends", "ends", "answers"):
                 self._connection.execute(f"INSERT OR IGNORE INTO {table} SELECT * FROM other.{table}")
         self._connection.execute("DETACH other")
@@ -202,11 +223,15 @@ class Journal:
 
     def close(self) -> None:
         """Wait for what is queued, then close the file."""
-        self._writer.put(self._connection, "SELECT 1", ()).result()
+        self._flush()
         self._connection.close()
 
+    def _flush(self) -> None:
+        with self._world():
+            self._writer.put(self._connection, "SELECT 1", ()).result()
+
     def _rows(self, query: str) -> list[dict[str, Any]]:
-        self._writer.put(self._connection, "SELECT 1", ()).result()  # all that was queued before is now in the file
+        self._flush()
         cursor = self._connection.execute(query)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]

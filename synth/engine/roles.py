@@ -11,6 +11,15 @@ from synth.config import Config
 Backend = Literal["llama-cpp", "openai", "vllm", "scripted"]
 
 
+_NEEDS: dict[Backend, tuple[str, ...]] = {
+    "llama-cpp": ("weights",),
+    "vllm": ("weights", "revision"),
+    "openai": ("model", "revision"),
+    "scripted": (),
+}
+_TAKES: dict[Backend, tuple[str, ...]] = {**_NEEDS, "scripted": ("script",)}
+
+
 class Sampling(Config):
     """Sampling of a role; a family or a single ask may override each value."""
 
@@ -38,15 +47,14 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _complete(self) -> ModelConfig:
-        wanted = {
-            "llama-cpp": ("weights",),
-            "vllm": ("weights", "revision"),
-            "openai": ("model", "revision"),
-            "scripted": (),
-        }
-        missing = [name for name in wanted[self.backend] if getattr(self, name) is None]
+        missing = [name for name in _NEEDS[self.backend] if getattr(self, name) is None]
         if missing:
             raise ValueError(f"backend {self.backend!r} needs {' and '.join(missing)}")
+        unset = {"weights": None, "model": None, "revision": None, "script": "plain"}
+        useless = [name for name in unset if name not in _TAKES[self.backend] and getattr(self, name) != unset[name]]
+        if useless:
+            takes = ", ".join(_TAKES[self.backend])
+            raise ValueError(f"backend {self.backend!r} takes {takes} and context_tokens, not {' or '.join(useless)}")
         return self
 
 
