@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from filters.fasttext_model import LABEL_PREFIX, load
+from filters.fasttext_model import LABEL_PREFIX, check_sha256, load
 from synth.config import Config, nearest
 from synth.errors import RecipeError, fail
 
@@ -27,6 +27,10 @@ class QualityOptions(Config):
     def content(self) -> dict[str, Any]:
         """Without the path: the file is known by its bytes."""
         return {name: value for name, value in super().content().items() if name != "path"}
+
+    def check(self) -> None:
+        """The file is there and is the one that `sha256` names."""
+        check_sha256(Path(self.path), self.sha256)
 
 
 def score(table: pa.Table, options: QualityOptions) -> pa.Table:

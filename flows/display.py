@@ -98,8 +98,8 @@ class Display:
         expected = self._expected()
         if stats.seeds:
             parts.append(f"documents {stats.seeds_done:,}/~{max(expected, stats.seeds):,}")
-        if self._items["keep"]:
-            parts.append(f"kept {self._kept['keep'] / max(1, self._items['generate']):.0%}")
+        if self._items["score"] and "keep" in self._items:
+            parts.append(f"kept {self._kept['keep'] / self._items['score']:.0%}")
         if stats.first_send:
             asking = max(1e-9, time.monotonic() - stats.first_send)
             parts.append(f"{stats.completion_tokens / asking:,.0f} tokens/s, {stats.in_flight} in flight")

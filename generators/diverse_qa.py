@@ -187,8 +187,16 @@ def _plain(text: str) -> str:
     return " ".join(re.findall(r"\d[\d.,]*\d|\w+", text.casefold()))
 
 
+# Words of four letters and more that carry no subject; shorter ones are left out by their length.
+_FUNCTION_WORDS = frozenset(
+    """about after also because been before being between both could does doing each from have having here into many
+    more most much only other over same should some such than that their them then there these they this those through
+    under until very were what when where which while whom whose will with would your""".split()
+)
+
+
 def _is_content(word: str) -> bool:
-    return len(word) > 3 or word[0].isdigit()
+    return word[0].isdigit() or (len(word) > 3 and word not in _FUNCTION_WORDS)
 
 
 def _stem(word: str) -> str:

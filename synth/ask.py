@@ -31,7 +31,10 @@ Outcome = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One answer. `text` never contains reasoning; `parsed` is the JSON value when a schema was given and the outcome is ok."""
+    """One answer. `text` never contains reasoning; `parsed` is the JSON value when a schema was given and the outcome is ok.
+
+    Of a dead letter, `text` is what the endpoint said.
+    """
 
     ask_id: str
     outcome: Outcome
@@ -51,7 +54,11 @@ class Completion:
 
     def defect(self) -> Defect | None:
         """The drop that this outcome means for a document; None when ok."""
-        return None if self.ok else Defect(self.outcome, f"the model's answer: {self.outcome.replace('_', ' ')}")
+        if self.ok:
+            return None
+        if self.outcome == "dead_letter":
+            return Defect("generation_failed", f"the endpoint refused the ask: {self.text[:200]}")
+        return Defect(self.outcome, f"the model's answer: {self.outcome.replace('_', ' ')}")
 
 
 class Ask(Protocol):

@@ -30,6 +30,10 @@ class Config(BaseModel):
         return {name: _content(getattr(self, name)) for name in type(self).model_fields}
 
 
+    def check(self) -> None:
+        """Look at what the fields name outside the recipe, such as files, before anything starts. Override it to refuse."""
+
+
 def _content(value: Any) -> Any:
     if isinstance(value, Config):
         return value.content()

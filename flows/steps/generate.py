@@ -140,9 +140,8 @@ def _failure(error: Exception) -> Draft:
 
 
 def _drop(document_id: str, defect: Defect) -> dict[str, Any]:
-    rule = "generation_failed" if defect.rule == "dead_letter" else defect.rule
     return rows.drop_row(
-        document_id, "document", "generate", rule, defect.reason, score=defect.score, threshold=defect.threshold
+        document_id, "document", "generate", defect.rule, defect.reason, score=defect.score, threshold=defect.threshold
     )
 
 

@@ -40,6 +40,7 @@ def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...
     for config in configs:
         spec = rules.get(config.name)
         options = parse(spec.Options, config.options, f"{where}.{config.name}.options")
+        options.check()
         works.append(
             RuleWork(
                 name=spec.name,

@@ -101,7 +101,7 @@ class Asker:
         prompt, sampling = self._prompt(question), _json(question["sampling"])
         attempt_id, reply = await self._sent(model, ask_id, question)
         if isinstance(reply, Rejected):
-            done = Completion(ask_id, "dead_letter", "", model.title)
+            done = Completion(ask_id, "dead_letter", str(reply), model.title)  # what the endpoint said
             usage: tuple[int | None, int | None] = (None, None)
         else:
             done = _completion(ask_id, model.title, reply, question)

@@ -200,9 +200,9 @@ class Engine:
         except SynthError:
             raise
         except Exception as error:
-            raise _FamilyError(error) from error
-        finally:
             self.stats.seeds_done += 1
+            raise _FamilyError(error) from error
+        self.stats.seeds_done += 1
         if not drafts:
             raise _FamilyError(
                 ValueError("the family gave no draft; it must give at least one, if need be with a defect")

@@ -188,7 +188,8 @@ def _usual(request: ChatRequest, key: str, outcome: str) -> str:
     place = key if pool is None else f"near:{pool}"
     if request.schema is None:
         return write(text.Draws(place), "text")
-    return orjson.dumps(text.conforming_value(request.schema, place, write)).decode()
+    words = text.topics_of(text.passage_of(_ANY_DIRECTIVE.sub("", request.last_user)))
+    return orjson.dumps(text.conforming_value(request.schema, place, write, words)).decode()
 
 
 def _writing(request: ChatRequest, key: str, outcome: str, pool: str | None) -> text.Writing:

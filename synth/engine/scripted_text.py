@@ -12,14 +12,11 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from synth.errors import SynthError, fail
+from synth.engine.scripted_pattern import UnsupportedSchema, matching
+from synth.errors import fail
 
 Writing = Callable[["Draws", str], str]
 """Makes one string of a JSON value from its draws and the name of its field."""
-
-
-class UnsupportedSchema(SynthError):
-    """A JSON schema uses what the scripted server cannot make a value for."""
 
 
 _BLOCK = 128
@@ -313,7 +310,7 @@ _ANNOTATIONS = {
 _KEYWORDS = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength"},
+    "string": {"minLength", "maxLength", "pattern"},
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "boolean": set(),
@@ -324,20 +321,21 @@ _KEYWORDS = {
 _DEEPEST = 32
 
 
-def conforming_value(schema: Mapping[str, Any], key: str, write: Writing) -> Any:
+def conforming_value(schema: Mapping[str, Any], key: str, write: Writing, words: Sequence[str] = ()) -> Any:
     """A value that conforms to a JSON schema; `write` makes its strings. UnsupportedSchema where a keyword is not known.
 
     Every property is there. Known beside the keywords of `_KEYWORDS`: type (a list too), enum, const, anyOf, oneOf, and
-    $ref to a place in the same schema.
+    $ref to a place in the same schema. `words` fill the running text of patterns.
     """
-    return _Maker(schema, write).value(schema, key, "", 0)
+    return _Maker(schema, write, words).value(schema, key, "", 0)
 
 
 class _Maker:
     """Walks one schema. `key` names the place in the value and so decides every choice made there."""
 
-    def __init__(self, root: Mapping[str, Any], write: Writing) -> None:
+    def __init__(self, root: Mapping[str, Any], write: Writing, words: Sequence[str]) -> None:
         self._root = root
+        self._words = words
         self._write = write
 
     def value(self, schema: Any, key: str, name: str, depth: int) -> Any:
@@ -377,6 +375,8 @@ class _Maker:
             least = schema.get("minItems", min(1, schema.get("maxItems", 1)))
             size = draws.between(least, max(least, schema.get("maxItems", least + 3)))
             return [self.value(schema.get("items", True), f"{key}[{at}]", name, depth + 1) for at in range(size)]
+        if "pattern" in schema:
+            return matching(schema["pattern"], draws.below, self._words)
         if kind == "string":
             return _fitted(self._write, draws, name, schema.get("minLength", 0), schema.get("maxLength"))
         return _scalar(kind, schema, draws)

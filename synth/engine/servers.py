@@ -80,7 +80,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 
 @dataclass
 class Endpoint:
-    """A model that answers at `base_url` (up to and including /v1) under the name `model`. `child` is None for others' servers."""
+    """A model that answers at `base_url` (up to and including /v1) under the name `model`.
+
+    `loading_seconds` is the time from the start until it answered; `child` is None for a server that is not ours.
+    """
 
     name: str
     base_url: str
@@ -104,7 +107,7 @@ def identity(config: ModelConfig) -> dict[str, Any]:
 
     A GGUF file's digest covers its tokenizer, chat template and quantisation. Starts and fetches nothing.
     """
-    declared = {"context_tokens": config.context_tokens}
+    declared: dict[str, Any] = {"context_tokens": config.context_tokens}
     if config.revision is not None:
         declared["revision"] = config.revision
     if config.backend == "llama-cpp":

@@ -124,15 +124,15 @@ def stop_all(grace_seconds: float = 5.0) -> None:
         child.stop(grace_seconds)
 
 
-def _below(root: int) -> list[int]:
-    """Ids of the living descendants of a process, by /proc. Empty where there is no /proc."""
+def _below(root: int, unreaped: bool = False) -> list[int]:
+    """Ids of the running descendants of a process, by /proc, or of all not yet reaped. Empty where there is no /proc."""
     children: dict[int, list[int]] = defaultdict(list)
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_bytes().rpartition(b")")[2].split()[:2]
         except (OSError, ValueError):
             continue  # it ended while we looked
-        if state != b"Z":
+        if unreaped or state != b"Z":
             children[int(parent)].append(int(stat.parent.name))
     found, at = [root], 0
     while at < len(found):
@@ -216,9 +216,12 @@ class _Guard:
         self._reap()
 
     def _targets(self) -> list[int]:
-        """What is to be killed: all descendants, or where they cannot be listed the child's process group."""
-        if sys.platform == "linux":
-            return _below(os.getpid())
+        """What is to be killed: all descendants, or where they cannot be listed the child's process group.
+
+        A process counts until it is reaped: its first thread may have ended while others still hold memory and ports.
+        """
+        if Path("/proc/self/stat").exists():
+            return _below(os.getpid(), unreaped=True)
         try:
             os.killpg(self.child.pid, 0)
         except OSError:
