@@ -74,6 +74,8 @@ def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft
     if echo := common.prompt_echo(prose, asked, seed.text):
         return common.failed(seed, completion, prose, echo)
     if not prose:
-        return common.failed(seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in"))
+        return common.failed(
+            seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in")
+        )
     text, parts = compose([("generated", prose)])
     return Draft(text, parts, (completion.ask_id,), payload={"prose": prose}, reasoning=completion.reasoning)

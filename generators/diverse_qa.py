@@ -24,7 +24,9 @@ from synth.rows import Defect, Draft, Seed, compose
 NAME = "diverse_qa"
 VERSION = 1
 
-WORDS_PER_PAIR = 25  # a passage holds about one fact worth asking for in a sentence; Nemotron-CC keeps up to one per 15 tokens
+WORDS_PER_PAIR = (
+    25  # a passage holds about one fact worth asking for in a sentence; Nemotron-CC keeps up to one per 15 tokens
+)
 QUESTION_CHARS = 90
 ANSWER_CHARS = 120
 GROUNDED_SHARE = 0.5  # of an answer's content words, how many must stand in the passage or the question
@@ -114,7 +116,9 @@ def draft(seed: Seed, asked: Sequence[Message], kinds: Sequence[str], completion
         return common.failed(seed, completion, completion.text, nothing)
     layout = common.choose(list(LAYOUTS), NAME, "layout", seed.id)
     text, parts = compose([("source", seed.text.rstrip()), ("generated", render(kept, layout))])
-    return Draft(text, parts, (completion.ask_id,), payload=pairs, axes={"layout": layout}, reasoning=completion.reasoning)
+    return Draft(
+        text, parts, (completion.ask_id,), payload=pairs, axes={"layout": layout}, reasoning=completion.reasoning
+    )
 
 
 def parsed_pairs(kinds: Sequence[str], parsed: Mapping[str, str]) -> list[dict[str, str]]:
@@ -140,7 +144,9 @@ def usable_pairs(pairs: Sequence[Mapping[str, str]], passage: str) -> list[tuple
     return kept
 
 
-_ANSWER_LEAD_IN = re.compile(r"\A(?:the )?(?:correct |right )?answer(?: to [^:.]{1,80}?)?(?: is)?\s*:\s*", re.IGNORECASE)
+_ANSWER_LEAD_IN = re.compile(
+    r"\A(?:the )?(?:correct |right )?answer(?: to [^:.]{1,80}?)?(?: is)?\s*:\s*", re.IGNORECASE
+)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|\Z)")
 
 
@@ -189,9 +195,63 @@ def _plain(text: str) -> str:
 
 # Words of four letters and more that carry no subject; shorter ones are left out by their length.
 _FUNCTION_WORDS = frozenset(
-    """about after also because been before being between both could does doing each from have having here into many
-    more most much only other over same should some such than that their them then there these they this those through
-    under until very were what when where which while whom whose will with would your""".split()
+    [
+        "about",
+        "after",
+        "also",
+        "because",
+        "been",
+        "before",
+        "being",
+        "between",
+        "both",
+        "could",
+        "does",
+        "doing",
+        "each",
+        "from",
+        "have",
+        "having",
+        "here",
+        "into",
+        "many",
+        "more",
+        "most",
+        "much",
+        "only",
+        "other",
+        "over",
+        "same",
+        "should",
+        "some",
+        "such",
+        "than",
+        "that",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "those",
+        "through",
+        "under",
+        "until",
+        "very",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "while",
+        "whom",
+        "whose",
+        "will",
+        "with",
+        "would",
+        "your",
+    ]
 )
 
 

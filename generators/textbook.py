@@ -26,7 +26,9 @@ TOPIC_WORDS = 12  # a seed of at most so many words is a topic, not a passage
 class Options(Config):
     """Options of textbook."""
 
-    words: int = Field(300, ge=30, description="Length asked for (words); max_tokens should leave twice as many tokens.")
+    words: int = Field(
+        300, ge=30, description="Length asked for (words); max_tokens should leave twice as many tokens."
+    )
     max_tokens: int = Field(2500, ge=1, description="Tokens of an answer. Cosmopedia: 2500.")
     temperature: float = Field(0.6, ge=0.0, le=5.0, description="Softmax temperature. Cosmopedia: 0.6.")
     top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus sampling. Cosmopedia: 0.95.")
@@ -89,7 +91,11 @@ def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft
     if echo := common.prompt_echo(section, asked, seed.text):
         return common.failed(seed, completion, section, echo)
     if not section:
-        return common.failed(seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in"))
+        return common.failed(
+            seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in")
+        )
     text, parts = compose([("generated", section)])
     axes = {"audience": audience(seed), "start": "topic" if is_topic(seed) else "passage"}
-    return Draft(text, parts, (completion.ask_id,), payload={"section": section}, axes=axes, reasoning=completion.reasoning)
+    return Draft(
+        text, parts, (completion.ask_id,), payload={"section": section}, axes=axes, reasoning=completion.reasoning
+    )

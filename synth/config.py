@@ -29,7 +29,6 @@ class Config(BaseModel):
         """The fields as a JSON value, defaults merged: what goes into a key. Override it to leave a field out."""
         return {name: _content(getattr(self, name)) for name in type(self).model_fields}
 
-
     def check(self) -> None:
         """Look at what the fields name outside the recipe, such as files, before anything starts. Override it to refuse."""
 

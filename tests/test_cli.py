@@ -93,13 +93,21 @@ def nothing(folder: Path) -> None:
 
 
 WRONG = [
-    pytest.param(nothing, ["--set", "ingest.partition_row=3"], 2, r"ingest\.partition_row: unknown key; did you mean", id="key"),
-    pytest.param(nothing, ["--set", "ingest.partition_rows=many"], 2, r"partition_rows: given 'many'; allowed", id="type"),
+    pytest.param(
+        nothing, ["--set", "ingest.partition_row=3"], 2, r"ingest\.partition_row: unknown key; did you mean", id="key"
+    ),
+    pytest.param(
+        nothing, ["--set", "ingest.partition_rows=many"], 2, r"partition_rows: given 'many'; allowed", id="type"
+    ),
     pytest.param(nothing, ["--set", "sources.texts.paths=['x/*.jsonl']"], 2, r"x/\*\.jsonl", id="missing file"),
     pytest.param(parquet_seeds, [], 2, r"(?s)a\.parquet.*'text'.*content", id="missing column"),
     pytest.param(seeds_bytes(b""), [], 2, r"no seeds: the sources texts hold no rows", id="empty seeds"),
     pytest.param(
-        seeds_bytes(b'{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}\n'), [], 2, r"one id with two texts", id="one id two texts"
+        seeds_bytes(b'{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}\n'),
+        [],
+        2,
+        r"one id with two texts",
+        id="one id two texts",
     ),
     pytest.param(seeds_bytes(b'{"id": 1, "text": "\xff\xfe"}\n'), [], 2, r"(?s)a\.jsonl.*1.*UTF-8", id="invalid UTF-8"),
     pytest.param(seeds_bytes(b'{"id": 1, "text": '), [], 2, r"(?s)a\.jsonl.*1", id="torn JSON"),
@@ -164,7 +172,9 @@ def test_a_no_op_imports_neither_prefect_nor_a_model(folder: Path, scripted_serv
     code = "import sys; from flows.cli import main; code = main(sys.argv[1:])\n"
     code += "print([name for name in ('prefect', 'xllamacpp', 'fasttext', 'polars') if name in sys.modules]); sys.exit(code)"
     command = [sys.executable, "-c", code, "run", str(recipe)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode == 0, done.stderr
     assert "nothing to do: release 1" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
@@ -237,7 +247,12 @@ def test_summary_json_holds_the_closing_numbers(
     folder: Path, capsys: pytest.CaptureFixture[str], scripted_server: ScriptedServer
 ) -> None:
     prices = "usd_per_million_prompt_tokens = 1000.0\nusd_per_million_completion_tokens = 2000.0"
-    write_recipe(folder, scripted_server.base_url, price=f'[run.models.m]\nbase_url = "{scripted_server.base_url}"\n{prices}', run="")
+    write_recipe(
+        folder,
+        scripted_server.base_url,
+        price=f'[run.models.m]\nbase_url = "{scripted_server.base_url}"\n{prices}',
+        run="",
+    )
     assert run("--json") == 0
     printed = json.loads(capsys.readouterr().out)
     stored = json.loads(next((folder / "corpus/runs").rglob("summary.json")).read_text())
@@ -249,7 +264,9 @@ def test_summary_json_holds_the_closing_numbers(
     assert json.loads(capsys.readouterr().out)[0]["usd"] == pytest.approx(paid)
 
 
-def test_keys_are_nowhere_in_the_home(folder: Path, new_server: Callable[..., ScriptedServer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_nowhere_in_the_home(
+    folder: Path, new_server: Callable[..., ScriptedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "key").write_text("sk-very-secret-4711")
     monkeypatch.setenv("MY_KEY", "sk-very-secret-4711")
     server = new_server("--api-key-file", str(folder / "key"))

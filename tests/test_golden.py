@@ -36,7 +36,13 @@ DETERMINISTIC = {  # the tables of each step that depend on content alone
     "resolve": ("drops", "verdicts", "index"),
     "shards": ("rows",),
 }
-TEXTS = [passage(1), "", "One.\n\nTwo two two.\n- a\n- a\nÜber 3 café # ...", "日本語の文章です。" * 8, "loop and loop and " * 30]
+TEXTS = [
+    passage(1),
+    "",
+    "One.\n\nTwo two two.\n- a\n- a\nÜber 3 café # ...",
+    "日本語の文章です。" * 8,
+    "loop and loop and " * 30,
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory, scripted_server: Scripted
     """Name -> {version, digest} of everything golden, computed now."""
     found: dict[str, dict[str, Any]] = {}
     table = rows.table(
-        [{"text": text, "generated": text, "seed_text": passage(1), "family": "distill", "license": "MIT"} for text in TEXTS],
+        [
+            {"text": text, "generated": text, "seed_text": passage(1), "family": "distill", "license": "MIT"}
+            for text in TEXTS
+        ],
         INPUTS,
     )
     for name in ("copy", "language", "license", "statistics"):
@@ -124,6 +133,8 @@ def test_every_step_family_and_rule_has_a_golden_value() -> None:
     names = set(json.loads(GOLDEN.read_text()))
     assert {f"step {module.STEP.name}" for module in STEPS} <= names
     assert {f"family {spec.name}" for spec in families} <= names
-    assert {f"rule {spec.name}" for spec in rules} - names == {"rule quality"}  # needs a model; see test_filters_fasttext
+    assert {f"rule {spec.name}" for spec in rules} - names == {
+        "rule quality"
+    }  # needs a model; see test_filters_fasttext
     assert audit.STEP.version == 1
     assert filters.rules

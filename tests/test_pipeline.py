@@ -314,7 +314,8 @@ def test_a_failed_gate_makes_no_release_and_shows_evidence(tmp_path: Path, scrip
 
 
 def test_unknown_licences_are_not_worked_on_unless_meant(tmp_path: Path, scripted_server: ScriptedServer) -> None:
-    source = '[[sources]]\nid = "texts"\nkind = "jsonl"\npaths = ["seeds/*.jsonl"]\ncolumns.id = "id"\ncolumns.license = "license"'
+    columns = 'columns.id = "id"\ncolumns.license = "license"'
+    source = f'[[sources]]\nid = "texts"\nkind = "jsonl"\npaths = ["seeds/*.jsonl"]\n{columns}'
     recipe = write_recipe(tmp_path, scripted_server.base_url, sources=source)
     lines = [{"id": f"s{n}", "text": passage(n), "license": "CC0-1.0" if n % 2 else None} for n in range(6)]
     (tmp_path / "seeds").mkdir()

@@ -44,7 +44,9 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "models.api.backend": None,
     "models.fake.backend": None,
     "models.gguf.weights": "lid.176.ftz",
-    **{f"models.gguf.{field}": None for field in ("model", "revision", "script")},  # fields of other backends are refused
+    **{
+        f"models.gguf.{field}": None for field in ("model", "revision", "script")
+    },  # fields of other backends are refused
     **{f"models.api.{field}": None for field in ("weights", "script")},
     **{f"models.fake.{field}": None for field in ("model", "revision", "weights")},
     "models.fake.script": None,  # one script so far

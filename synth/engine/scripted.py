@@ -73,6 +73,7 @@ from synth.engine.scripted_chat import (
     completion,
     parse_request,
 )
+from synth.engine.scripted_pattern import UnsupportedSchema
 from synth.errors import SynthError, UserError, fail
 
 __all__ = ["SCRIPTS", "SCRIPT_VERSION", "Options", "ScriptedServer", "latency_seconds", "main", "parse_faults"]
@@ -209,7 +210,7 @@ class ScriptedServer:
                 status = parsed.directives["status"]
                 return await self._send(request, asked, status, _error(int(status), f"scripted {status}"))
             answers = [answer(parsed, choice, self._options.canned) for choice in range(parsed.choices)]
-        except (BadRequest, text.UnsupportedSchema) as error:
+        except (BadRequest, UnsupportedSchema) as error:
             return await self._send(request, asked, "400", _error(400, str(error)))
         tokens = sum(one.tokens for one in answers)
         await self._wait(asked, tokens)

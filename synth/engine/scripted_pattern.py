@@ -119,7 +119,7 @@ class _Maker:
             word = self.words[self.choose(len(self.words))]
             text += "".join(one for one in f"{word} " if allowed.fullmatch(one)) or self.character(allowed)
         at_word = text[:wanted].rsplit(" ", 1)[0]
-        cut = at_word if len(at_word.strip()) >= least else text[:wanted]
+        cut: str = at_word if len(at_word.strip()) >= least else text[:wanted]
         return cut if len(cut) >= least else cut.ljust(least, self.character(allowed))
 
     def peek(self) -> str:

@@ -1,0 +1,177 @@
+"""The engine below the pipeline: places by priority, one send per question, families that fail, roles that are missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synth.ask import Ask
+from synth.engine.engine import Engine, Settings
+from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, Sampling
+from synth.engine.slots import Slots
+from synth.errors import Interrupted, RecipeError
+from synth.rows import SEED_MARK, Draft, Seed, compose
+from tests.conftest import ScriptedServer
+
+MODEL = ModelConfig(backend="openai", model="scripted", revision="7")
+
+
+def seed(number: int, text: str = "The harbour was dug in 1702 and is still in use.") -> Seed:
+    return Seed(f"{number:064d}", "texts", f"{number:064d}", 0, text)
+
+
+def draft(*texts: str) -> list[Draft]:
+    return [Draft(*compose([("generated", text)]), ()) for text in texts]
+
+
+@pytest.fixture
+def engine(tmp_path: Path, scripted_server: ScriptedServer) -> Iterator[Engine]:
+    run = ModelRun(base_url=scripted_server.base_url, in_flight=4, usd_per_million_completion_tokens=1e6)
+    roles = {"writer": RoleConfig(models=("m",), sampling=Sampling(temperature=0.0))}
+    made = Engine(Settings({"m": MODEL}, {"m": run}, roles, "run", tmp_path / "servers"))
+    made.start()
+    yield made
+    made.stop()
+
+
+def make(engine: Engine, folder: Path, family: Any, seeds: list[Seed], memo: dict[str, Any] | None = None) -> Any:
+    return engine.make(folder / "journal.sqlite", [], memo or {}, seeds, family, None)
+
+
+async def asking_twice(seed: Seed, ask: Ask, options: Any) -> list[Draft]:
+    question = {"role": "user", "content": f"About this: {seed.text}"}
+    same = await asyncio.gather(ask([question]), ask([question]), ask([question], sample_index=1))  # type: ignore[list-item]
+    return draft(*(answer.text for answer in same))
+
+
+def test_the_same_question_is_sent_once(engine: Engine, tmp_path: Path) -> None:
+    made = make(engine, tmp_path, asking_twice, [seed(1)])
+    texts = [one.text for one in made.drafts[0]]
+    assert texts[0] == texts[1]
+    assert engine.stats.attempts == 2
+    assert [row["sample_index"] for row in made.answers.values()].count(1) == 1
+
+
+def test_answers_are_replayed_from_the_journal_and_from_earlier_objects(engine: Engine, tmp_path: Path) -> None:
+    first = make(engine, tmp_path, asking_twice, [seed(1)])
+    again = make(engine, tmp_path, asking_twice, [seed(1)])
+    (tmp_path / "other").mkdir()
+    memo = make(engine, tmp_path / "other", asking_twice, [seed(1)], dict(first.answers))
+    assert engine.stats.attempts == 2
+    assert again.drafts == memo.drafts == first.drafts
+    assert memo.answers.keys() == first.answers.keys()
+    assert memo.attempts == []
+
+
+def test_another_seed_is_another_ask(engine: Engine, tmp_path: Path) -> None:
+    make(engine, tmp_path, asking_twice, [seed(1), seed(2)])
+    assert engine.stats.attempts == 4
+
+
+def test_stored_prompts_share_their_wording(engine: Engine, tmp_path: Path) -> None:
+    made = make(engine, tmp_path, asking_twice, [seed(1), seed(2, "Another text, about a bridge.")])
+    assert len({row["prompt_id"] for row in made.answers.values()}) == 1
+    assert all(SEED_MARK in row["prompt"] for row in made.answers.values())
+
+
+def test_what_was_paid_is_counted(engine: Engine, tmp_path: Path) -> None:
+    made = make(engine, tmp_path, asking_twice, [seed(1)])
+    written = sum(row["completion_tokens"] for row in made.answers.values())
+    assert written > 0
+    assert engine.dollars() == pytest.approx(written)
+    assert [(row["endpoint"], row["model"]) for row in engine.sessions()] == [("m", "scripted@7")]
+
+
+def test_a_family_that_raises_fails_its_seed_only(engine: Engine, tmp_path: Path) -> None:
+    async def fragile(one: Seed, ask: Ask, options: Any) -> list[Draft]:
+        if one.id == seed(2).id:
+            raise ValueError("a bug")
+        return draft("fine")
+
+    made = make(engine, tmp_path, fragile, [seed(1), seed(2), seed(3)])
+    assert [isinstance(one, ValueError) for one in made.drafts] == [False, True, False]
+
+
+def test_a_family_that_gives_nothing_is_told_so(engine: Engine, tmp_path: Path) -> None:
+    async def empty(one: Seed, ask: Ask, options: Any) -> list[Draft]:
+        return []
+
+    made = make(engine, tmp_path, empty, [seed(1)])
+    assert "at least one" in str(made.drafts[0])
+
+
+def test_a_role_that_the_recipe_lacks(engine: Engine, tmp_path: Path) -> None:
+    async def judging(one: Seed, ask: Ask, options: Any) -> list[Draft]:
+        await ask([{"role": "user", "content": "Is it good?"}], role="judge")
+        return draft("x")
+
+    with pytest.raises(RecipeError, match=r"(?s)role 'judge'.*writer.*\[roles\.judge\]"):
+        make(engine, tmp_path, judging, [seed(1)])
+
+
+def test_a_family_cannot_swallow_a_stop(engine: Engine, tmp_path: Path) -> None:
+    async def stubborn(one: Seed, ask: Ask, options: Any) -> list[Draft]:
+        try:
+            await ask([{"role": "user", "content": one.text}])
+        except Exception:
+            return draft("swallowed")
+        return draft("answered")
+
+    engine.interrupt()
+    with pytest.raises(Interrupted):
+        make(engine, tmp_path, stubborn, [seed(1)])
+
+
+def test_places_go_to_the_lowest_partition_and_seed_first() -> None:
+    async def scenario() -> list[tuple[int, int]]:
+        slots, order = Slots(1), []
+        await slots.acquire((0, 0))
+
+        async def work(priority: tuple[int, int]) -> None:
+            await slots.acquire(priority)
+            order.append(priority)
+            slots.release()
+
+        wanted = [(2, 0), (1, 5), (1, 2), (3, 1)]
+        tasks = [asyncio.create_task(work(priority)) for priority in wanted]
+        await asyncio.sleep(0)
+        slots.release()
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(scenario()) == [(1, 2), (1, 5), (2, 0), (3, 1)]
+
+
+def test_a_cancelled_wait_loses_no_place() -> None:
+    async def scenario() -> None:
+        slots = Slots(1)
+        await slots.acquire((0, 0))
+        waiting = [asyncio.create_task(slots.acquire((0, number))) for number in (1, 2)]
+        await asyncio.sleep(0)
+        slots.release()  # given to the first …
+        waiting[0].cancel()  # … which goes away in the same moment
+        await asyncio.wait_for(waiting[1], 1)
+        slots.release()
+        await asyncio.wait_for(slots.acquire((0, 3)), 1)
+
+    asyncio.run(scenario())
+
+
+def test_closing_wakes_all_that_wait() -> None:
+    async def scenario() -> None:
+        slots = Slots(1)
+        await slots.acquire((0, 0))
+        waiting = asyncio.create_task(slots.acquire((0, 1)))
+        await asyncio.sleep(0)
+        slots.close(Interrupted("stop"))
+        with pytest.raises(Interrupted):
+            await waiting
+        slots.release()
+        with pytest.raises(Interrupted):
+            await slots.acquire((0, 2))
+
+    asyncio.run(scenario())
