@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import TypeVar
 
@@ -19,8 +20,8 @@ from synth.rows import Defect, Draft, Seed, compose
 ItemT = TypeVar("ItemT")
 PromptsT = TypeVar("PromptsT", bound="Prompts")
 
-# A run of this many words shared with the prompt is an echo of it. Shorter runs are ordinary English: over the prompts
-# shipped here no run of 8 words is a phrase that a text of its own would use.
+# A run of this many words shared with the prompt is an echo of it; shorter ones may be ordinary English. Every shipped
+# instruction is at least as long, so that each can be found.
 ECHO_WORDS = 8
 
 
@@ -41,6 +42,20 @@ def load_prompts(kind: type[PromptsT], family: str) -> PromptsT:
     """Read and check a family's prompt file from the package."""
     raw = resources.files("generators.prompts").joinpath(f"{family}.toml").read_text(encoding="utf-8")
     return kind.model_validate_json(orjson.dumps(tomllib.loads(raw)))
+
+
+async def first_usable(tries: int, attempt: Callable[[int], Awaitable[Draft]]) -> Draft:
+    """Make a draft up to `tries` times (sample 0, 1, ...) until one has no defect; it names every ask that was paid for.
+
+    An ask that was rejected for good is not put again: the next sample would fare the same.
+    """
+    ask_ids: tuple[str, ...] = ()
+    for sample in range(tries):
+        draft = await attempt(sample)
+        ask_ids += draft.ask_ids
+        if draft.defect is None or draft.defect.rule == "dead_letter":
+            break
+    return replace(draft, ask_ids=ask_ids)
 
 
 def choose(items: Sequence[ItemT], *parts: str) -> ItemT:
@@ -64,22 +79,30 @@ def delimited(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def whole_seed(seed: Seed) -> tuple[int, int]:
-    """The span of a document made from all of its seed's text (bytes)."""
-    return 0, len(seed.text.encode())
-
-
-def failed(seed: Seed, completion: Completion, text: str, defect: Defect) -> Draft:
+def failed(completion: Completion, text: str, defect: Defect, axes: Mapping[str, str]) -> Draft:
     """A draft that is given up, with whatever text there is for auditors."""
     whole, parts = compose([("generated", text)])
-    return Draft(
-        whole,
-        parts,
-        (completion.ask_id,),
-        seed_span=whole_seed(seed),
-        reasoning=completion.reasoning,
-        defect=defect,
-    )
+    return Draft(whole, parts, (completion.ask_id,), axes=axes, reasoning=completion.reasoning, defect=defect)
+
+
+def prose_draft(
+    seed: Seed,
+    asked: Sequence[Message],
+    completion: Completion,
+    clean: Callable[[str], str],
+    axes: Mapping[str, str],
+) -> Draft:
+    """The document of a family whose answer, after `clean`, is the text."""
+    if defect := completion.defect():
+        return failed(completion, completion.text, defect, axes)
+    prose = clean(completion.text)
+    if not prose:
+        nothing = Defect("no_prose", "nothing is left of the answer without its wrapping")
+        return failed(completion, completion.text, nothing, axes)
+    if echo := prompt_echo(prose, asked, seed.text):
+        return failed(completion, prose, echo, axes)
+    text, parts = compose([("generated", prose)])
+    return Draft(text, parts, (completion.ask_id,), axes=axes, reasoning=completion.reasoning)
 
 
 def _words(text: str) -> list[str]:
@@ -100,29 +123,34 @@ def prompt_echo(answer: str, asked: Sequence[Message], seed_text: str) -> Defect
     return Defect("prompt_echo", f"the answer repeats the prompt: {' '.join(min(leaked))}", score=float(len(leaked)))
 
 
-_PAIRS = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
-_FENCE = re.compile(r"\A(```|\"\"\"+|''')[a-z]*\n(.*?)\n?\1\Z", re.DOTALL)
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
+_FENCES = re.compile(r'\A(?:```[a-z]*\n|"{3,})|(?:\n```|"{3,})\Z')
 
-# Chat openings that introduce the text instead of being part of it. Each must end in a colon or fill a line of its own,
-# so that prose which merely begins with such a word is left alone.
+# Chat openings that introduce the text instead of being part of it. A colon or the end of the line must follow, and the
+# words before it must speak of a text: prose such as "New York has five boroughs: ..." is left alone.
+_AGREED = r"(?:sure|certainly|of course|okay|ok|absolutely|alright)"
+_VERSION_OF = (
+    r"(?:re-?written|revised|condensed|shortened|shorter|short|concise|brief|simplified|summari[sz]ed|new|final|plain)"
+)
+_A_TEXT = r"(?:version|passage|text|paragraph|summary|section|prose|rewrite|lesson)"
 _LEAD_INS = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\A(sure|certainly|of course|okay|ok|absolutely|great|alright)\b[^\n:.!]{0,40}[.!,:]+\s+(?=here|below|the following|\n)",
-        r"\A(sure|certainly|of course|okay|ok|absolutely|great|alright)[.!,]*\s*\n",
-        r"\Ahere(?:['’]s| is| are)\b[^\n:]{0,160}:\s+",
-        r"\A(?:the following|below|this) (?:is|are)\b[^\n:]{0,160}:\s*\n",
-        r"\A(?:i(?:['’]ve| have)|let me|i(?:['’]ll| will| can))\b[^\n:]{0,160}:\s+",
-        r"\A(?:the )?(?:re-?written|revised|condensed|shortened|shorter|short|concise|brief|simplified|distilled|summari[sz]ed|summary"
-        r"|rewrite|new|final|plain)\b[^\n:.]{0,60}:\s+",
-        r"\A(?:the )?(?:passage|text|summary|answer|output|response|topic|title|section|paragraph|textbook section)\s*:\s+",
+        rf"\A{_AGREED}\b[^\n:.!]{{0,40}}[.!,]+\s+(?=here\b|below\b|the following\b)",
+        rf"\A{_AGREED}\b[^\n:.!]{{0,40}}[.!:]*[ \t]*\n",
+        r"\Ahere(?:['’]s| is| are| you (?:go|are))\b[^\n:]{0,160}:\s+",
+        r"\A(?:the following|below) (?:is|are)\b[^\n:]{0,160}:\s+",
+        r"\Ai(?:['’]ve| have|['’]ll| will) (?:re-?writ|writ|condens|summari|shorten|explain)[^\n:]{0,160}:\s+",
+        rf"\A(?:the |a |your )?{_VERSION_OF} {_A_TEXT}\b[^\n:.]{{0,60}}:\s+",
+        rf"\A(?:the )?(?:{_A_TEXT}|answer|output|response)(?: of (?:the|this) {_A_TEXT})?\s*:\s+",
+        r"\A(?:title|topic|audience)\s*:[^\n]*(?:\n+|\Z)",
     )
 ]
 
-# A closing remark to the reader of the chat, as a last paragraph of its own.
+# A remark to the reader of the chat as the last line.
 _CLOSING = re.compile(
-    r"\n\s*\n?\s*(?:let me know\b|i hope (?:this|that|you)\b|feel free\b|please (?:note that (?:this|i)\b|let me\b)|is there anything\b"
-    r"|note: (?:this|the|i)\b|this (?:rewritten|revised|condensed|shortened|version|passage|rewrite|summary)\b)[^\n]*\Z",
+    r"\n[ \t]*(?:let me know\b|i hope (?:this|that|you)\b|feel free\b|please (?:note that (?:this|i)\b|let me\b)"
+    rf"|is there anything\b|note: (?:this|the|i)\b|(?:this|the) {_VERSION_OF} {_A_TEXT}\b)[^\n]*\Z",
     re.IGNORECASE,
 )
 
@@ -132,9 +160,7 @@ def unwrap(text: str) -> str:
     before = None
     while text != before:
         before = text
-        text = text.strip()
-        fenced = _FENCE.match(text)
-        text = _unquote(fenced[2] if fenced else text)
+        text = _unquote(_FENCES.sub("", text.strip()))
         for lead_in in _LEAD_INS:
             text = lead_in.sub("", text, count=1)
         text = _CLOSING.sub("", text)
@@ -142,12 +168,13 @@ def unwrap(text: str) -> str:
 
 
 def _unquote(text: str) -> str:
-    if len(text) >= 2 and text[-1] == _PAIRS.get(text[0]) and not set(text[1:-1]) & {text[0], text[-1]}:
-        return text[1:-1]
-    return text
+    """Without the marks around all of it; marks inside may mean that the outer ones are two quotations."""
+    if len(text) < 2 or text[-1] != _QUOTES.get(text[0]) or set(text[1:-1]) & {text[0], text[-1]}:
+        return text
+    return text[1:-1]
 
 
-_HEADING_LINE = re.compile(r"^(?:#{1,6}\s.*|(?:\*\*|__)[^\n*_]+(?:\*\*|__):?|[=-]{3,})\s*$\n?", re.MULTILINE)
+_HEADING_LINE = re.compile(r"^(?:#{1,6}[ \t].*|(?:\*\*|__)[^\n*_]+(?:\*\*|__):?|[=-]{3,})[ \t]*(?:\n|\Z)", re.MULTILINE)
 _EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
 
 

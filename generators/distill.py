@@ -15,7 +15,7 @@ from generators import common
 from synth.ask import Ask, Completion, Family, Message
 from synth.config import Config
 from synth.registry import Spec
-from synth.rows import Defect, Draft, Seed, compose
+from synth.rows import Draft, Seed
 
 NAME = "distill"
 VERSION = 1
@@ -26,6 +26,7 @@ TARGET_SHARE = 0.5  # of the passage's words: the middle of the band 0.25 to 0.8
 class Options(Config):
     """Options of distill."""
 
+    tries: int = Field(1, ge=1, description="Answers asked for, one after another, until one is usable.")
     max_tokens: int = Field(1600, ge=1, description="Tokens of an answer. Nemotron-CC: about 1600.")
     temperature: float = Field(0.5, ge=0.0, le=5.0, description="Softmax temperature. Nemotron-CC: 0.5.")
     top_p: float = Field(0.9, gt=0.0, le=1.0, description="Nucleus sampling. Nemotron-CC: 0.9.")
@@ -44,20 +45,25 @@ def spec() -> Spec[Family]:
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:
     """One document: the passage in fewer words."""
-    asked = messages(seed)
-    completion = await ask(
-        asked,
-        max_tokens=options.max_tokens,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        accept=lambda answer: draft(seed, asked, answer).defect is None,
-    )
-    return [draft(seed, asked, completion)]
+
+    async def attempt(sample: int) -> Draft:
+        asked = messages(seed, sample)
+        completion = await ask(
+            asked,
+            sample_index=sample,
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            accept=lambda answer: draft(seed, asked, answer).defect is None,
+        )
+        return draft(seed, asked, completion)
+
+    return [await common.first_usable(options.tries, attempt)]
 
 
-def messages(seed: Seed) -> list[Message]:
+def messages(seed: Seed, sample: int = 0) -> list[Message]:
     """The question as it is sent."""
-    instruction = common.choose(prompts().instructions, NAME, "instruction", seed.id)
+    instruction = common.choose(prompts().instructions, NAME, "instruction", seed.id, str(sample))
     return common.messages(prompts().system, instruction.format(words=target_words(seed.text)), seed.text)
 
 
@@ -68,14 +74,4 @@ def target_words(text: str) -> int:
 
 def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft:
     """The document that this answer makes."""
-    if defect := completion.defect():
-        return common.failed(seed, completion, completion.text, defect)
-    prose = common.plain_prose(common.unwrap(completion.text))
-    if echo := common.prompt_echo(prose, asked, seed.text):
-        return common.failed(seed, completion, prose, echo)
-    if not prose:
-        return common.failed(
-            seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in")
-        )
-    text, parts = compose([("generated", prose)])
-    return Draft(text, parts, (completion.ask_id,), payload={"prose": prose}, reasoning=completion.reasoning)
+    return common.prose_draft(seed, asked, completion, lambda text: common.plain_prose(common.unwrap(text)), {})

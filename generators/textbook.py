@@ -15,7 +15,7 @@ from generators import common
 from synth.ask import Ask, Completion, Family, Message
 from synth.config import Config
 from synth.registry import Spec
-from synth.rows import Defect, Draft, Seed, compose
+from synth.rows import Draft, Seed
 
 NAME = "textbook"
 VERSION = 1
@@ -29,6 +29,7 @@ class Options(Config):
     words: int = Field(
         300, ge=30, description="Length asked for (words); max_tokens should leave twice as many tokens."
     )
+    tries: int = Field(1, ge=1, description="Answers asked for, one after another, until one is usable.")
     max_tokens: int = Field(2500, ge=1, description="Tokens of an answer. Cosmopedia: 2500.")
     temperature: float = Field(0.6, ge=0.0, le=5.0, description="Softmax temperature. Cosmopedia: 0.6.")
     top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus sampling. Cosmopedia: 0.95.")
@@ -54,15 +55,20 @@ def spec() -> Spec[Family]:
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:
     """One document: a section on the seed's subject."""
-    asked = messages(seed, options.words)
-    completion = await ask(
-        asked,
-        max_tokens=options.max_tokens,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        accept=lambda answer: draft(seed, asked, answer).defect is None,
-    )
-    return [draft(seed, asked, completion)]
+
+    async def attempt(sample: int) -> Draft:
+        asked = messages(seed, options.words, sample)
+        completion = await ask(
+            asked,
+            sample_index=sample,
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            accept=lambda answer: draft(seed, asked, answer).defect is None,
+        )
+        return draft(seed, asked, completion)
+
+    return [await common.first_usable(options.tries, attempt)]
 
 
 def is_topic(seed: Seed) -> bool:
@@ -75,27 +81,15 @@ def audience(seed: Seed) -> str:
     return common.choose(sorted(prompts().audiences), NAME, "audience", seed.id)
 
 
-def messages(seed: Seed, words: int) -> list[Message]:
+def messages(seed: Seed, words: int, sample: int = 0) -> list[Message]:
     """The question as it is sent."""
     wordings = prompts().topic_instructions if is_topic(seed) else prompts().instructions
-    instruction = common.choose(wordings, NAME, "instruction", seed.id)
+    instruction = common.choose(wordings, NAME, "instruction", seed.id, str(sample))
     request = instruction.format(audience=prompts().audiences[audience(seed)], words=words)
     return common.messages(prompts().system, request, seed.text)
 
 
 def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft:
-    """The document that this answer makes."""
-    if defect := completion.defect():
-        return common.failed(seed, completion, completion.text, defect)
-    section = common.unwrap(completion.text)
-    if echo := common.prompt_echo(section, asked, seed.text):
-        return common.failed(seed, completion, section, echo)
-    if not section:
-        return common.failed(
-            seed, completion, completion.text, Defect("no_prose", "the answer holds nothing but a lead-in")
-        )
-    text, parts = compose([("generated", section)])
+    """The document that this answer makes. Headings stay: a textbook has them."""
     axes = {"audience": audience(seed), "start": "topic" if is_topic(seed) else "passage"}
-    return Draft(
-        text, parts, (completion.ask_id,), payload={"section": section}, axes=axes, reasoning=completion.reasoning
-    )
+    return common.prose_draft(seed, asked, completion, common.unwrap, axes)

@@ -21,8 +21,9 @@ _ERRORS_ONLY = 1  # llama.cpp's verbosity
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until killed; the ready file appears once requests are answered. Ends with 1 when llama.cpp cannot start."""
     given = _arguments(argv)
-    # llama.cpp's threads meet at a barrier many times per token. On cores that others use too, waiting there by
-    # spinning burns what the late thread needs; sleeping costs nothing measurable on free cores.
+    # llama.cpp's threads meet at a barrier many times per token. On cores that others use too (our client, Prefect),
+    # waiting there by spinning burns what the late thread needs: throughput collapses. Sleeping is slower on cores that
+    # are all ours; whoever has those sets OMP_WAIT_POLICY=active.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import xllamacpp
 
