@@ -71,6 +71,14 @@ def messages(system: str, request: str, seed_text: str) -> list[Message]:
     ]
 
 
+def instructed(system: str, request: str, seed_text: str) -> list[Message]:
+    """The request in the system message, the seed's text alone as the user's: small models take it for text, not for talk."""
+    return [
+        {"role": "system", "content": f"{system.strip()}\n\n{request.strip()}"},
+        {"role": "user", "content": seed_text},
+    ]
+
+
 def delimited(text: str) -> str:
     """The text, verbatim, between quotation fences that do not occur in it: it cannot close them itself."""
     fence = '"""'
@@ -101,6 +109,8 @@ def prose_draft(
         return failed(completion, completion.text, nothing, axes)
     if echo := prompt_echo(prose, asked, seed.text):
         return failed(completion, prose, echo, axes)
+    if talk := task_talk(prose, seed.text):
+        return failed(completion, prose, talk, axes)
     text, parts = compose([("generated", prose)])
     return Draft(text, parts, (completion.ask_id,), axes=axes, reasoning=completion.reasoning)
 
@@ -121,6 +131,23 @@ def prompt_echo(answer: str, asked: Sequence[Message], seed_text: str) -> Defect
     if not leaked:
         return None
     return Defect("prompt_echo", f"the answer repeats the prompt: {' '.join(min(leaked))}", score=float(len(leaked)))
+
+
+_TASK_TALK = re.compile(
+    r"\b(?:this|the|your|input|given|above) (?:input |given |above )?"
+    r"(?:text|passage|summary|paragraph|explanation|lesson|rewrite|rewritten version|author|section)\b"
+    r"|\bin \w+ (?:to \w+ )?(?:short )?(?:sentences|words)\b"
+    r"|\bas requested\b|\brephrase[ds]?\b|\b(?:summari[sz]e|rewrite) the\b",
+    re.IGNORECASE,
+)
+
+
+def task_talk(answer: str, seed_text: str) -> Defect | None:
+    """A defect when the answer speaks of the task ("this passage", "in three sentences") where the seed does not."""
+    found = _TASK_TALK.search(answer)
+    if not found or found.group().casefold() in seed_text.casefold():
+        return None
+    return Defect("task_talk", f"the answer speaks of the task: {found.group()!r}")
 
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}

@@ -64,7 +64,7 @@ async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:
 def messages(seed: Seed, sample: int = 0) -> list[Message]:
     """The question as it is sent."""
     instruction = common.choose(prompts().instructions, NAME, "instruction", seed.id, str(sample))
-    return common.messages(prompts().system, instruction.format(words=target_words(seed.text)), seed.text)
+    return common.instructed(prompts().system, instruction.format(words=target_words(seed.text)), seed.text)
 
 
 def target_words(text: str) -> int:

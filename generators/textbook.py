@@ -86,7 +86,7 @@ def messages(seed: Seed, words: int, sample: int = 0) -> list[Message]:
     wordings = prompts().topic_instructions if is_topic(seed) else prompts().instructions
     instruction = common.choose(wordings, NAME, "instruction", seed.id, str(sample))
     request = instruction.format(audience=prompts().audiences[audience(seed)], words=words)
-    return common.messages(prompts().system, request, seed.text)
+    return common.instructed(prompts().system, request, seed.text)
 
 
 def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft:

@@ -60,7 +60,7 @@ DOCUMENT = _schema(
     ("reasoning", _TEXT),
     ("axes", pa.string()),  # JSON object: what was varied on purpose
     ("models", pa.list_(pa.string())),
-    ("ask_ids", pa.list_(_ID)),
+    ("ask_ids", pa.list_(_ID)),  # in the order asked; the text rests on the last
     ("prompt_tokens", pa.int64()),
     ("completion_tokens", pa.int64()),
     ("reasoning_tokens", pa.int64()),

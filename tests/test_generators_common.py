@@ -203,3 +203,22 @@ def test_a_digest_follows_every_word_of_the_prompts() -> None:
     changed = prompts.model_copy(update={"system": prompts.system + " Be brief."})
     reworded = prompts.model_copy(update={"instructions": (*prompts.instructions[:-1], "Say it shorter, please.")})
     assert len({prompts.digest(), changed.digest(), reworded.digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "talks"),
+    [
+        pytest.param("The passage is condensed into six sentences.", True, id="the passage"),
+        pytest.param("This text gives a clear account of bees.", True, id="this text"),
+        pytest.param("Summarise the facts in three short sentences.", True, id="the request said again"),
+        pytest.param("I'll rephrase it for better clarity: bees dance.", True, id="rephrase"),
+        pytest.param("Bees dance. The dance tells where flowers are.", False, id="about the subject"),
+        pytest.param("The Channel is a passage for ships, and texts speak of it.", False, id="the words alone"),
+    ],
+)
+def test_talk_about_the_task_is_told_from_talk_about_the_subject(answer: str, talks: bool) -> None:
+    assert (common.task_talk(answer, "Bees dance to tell others of flowers.") is not None) is talks
+
+
+def test_what_the_seed_itself_says_is_no_talk_about_the_task() -> None:
+    assert common.task_talk("The text was found in 1799.", "The text was found on a stone in 1799.") is None

@@ -69,7 +69,7 @@ def test_an_answer_of_wrapping_only_is_no_prose(answer: str) -> None:
 
 
 def test_a_repeated_instruction_is_an_echo() -> None:
-    instruction = distill.messages(seed())[1]["content"].split("\n\n")[0]
+    instruction = distill.messages(seed())[0]["content"].split("\n\n")[1]
     draft = make(FakeAsk([f"{instruction} {SHORTER}"]))
     assert draft.defect is not None and draft.defect.rule == "prompt_echo" and SHORTER in draft.text
 
@@ -103,8 +103,8 @@ def test_accept_is_the_cheap_check() -> None:
 def test_golden_request() -> None:
     """Changed on purpose? The prompts' digest makes the change known by itself: put the new text here."""
     assert [message["content"] for message in distill.messages(seed())] == [
-        "You shorten texts. You write plain sentences, keep the names, numbers and reasons of the text, and add nothing to it.",
-        f'Retell this passage briefly, in about 30 words and in new sentences.\n\n"""\n{PASSAGE}\n"""',
+        "You summarise texts.\n\nGive the facts of the input text briefly, in plain sentences and about 30 words.",
+        PASSAGE,
     ]
 
 
@@ -113,7 +113,7 @@ def test_the_same_seed_asks_the_same() -> None:
 
 
 def test_every_paraphrase_is_used_and_none_prevails() -> None:
-    asked = [distill.messages(seed(str(at)))[1]["content"].split("\n\n")[0] for at in range(SEEDS)]
+    asked = [distill.messages(seed(str(at)))[0]["content"].split("\n\n")[1] for at in range(SEEDS)]
     words = distill.target_words(PASSAGE)
     assert set(asked) == {text.format(words=words) for text in distill.prompts().instructions}
     assert max(Counter(asked).values()) <= SEEDS // 4
@@ -121,12 +121,13 @@ def test_every_paraphrase_is_used_and_none_prevails() -> None:
 
 def test_what_is_constant_comes_first_and_the_passage_last() -> None:
     one, other = distill.messages(seed("1")), distill.messages(seed("2", "Another passage."))
-    assert one[0] == other[0] and one[0]["role"] == "system"
-    assert one[1]["content"].endswith(f'"""\n{PASSAGE}\n"""')
+    system = distill.prompts().system.strip()
+    assert all(asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other))
+    assert one[1] == {"role": "user", "content": PASSAGE}
 
 
 def test_braces_in_a_passage_are_left_alone() -> None:
-    assert '"""\nA set {words} of {x}\n"""' in distill.messages(seed(text="A set {words} of {x}"))[1]["content"]
+    assert distill.messages(seed(text="A set {words} of {x}"))[1]["content"] == "A set {words} of {x}"
 
 
 @pytest.mark.parametrize(

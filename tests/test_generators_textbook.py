@@ -61,13 +61,13 @@ def test_a_short_seed_is_a_topic(text: str, meta: Mapping[str, Any], topic: bool
     one = seed(text=text, meta=meta)
     wordings = textbook.prompts().topic_instructions if topic else textbook.prompts().instructions
     audience = textbook.prompts().audiences[textbook.audience(one)]
-    request = textbook.messages(one, 80)[1]["content"].split("\n\n")[0]
+    request = textbook.messages(one, 80)[0]["content"].split("\n\n")[1]
     assert request in {wording.format(audience=audience, words=80) for wording in wordings}
     assert make(FakeAsk([SECTION]), one=one).axes["start"] == ("topic" if topic else "passage")
 
 
 def test_a_repeated_instruction_is_an_echo() -> None:
-    instruction = textbook.messages(seed(), 300)[1]["content"].split("\n\n")[0]
+    instruction = textbook.messages(seed(), 300)[0]["content"].split("\n\n")[1]
     draft = make(FakeAsk([f"{instruction}\n\n{SECTION}"]))
     assert draft.defect is not None and draft.defect.rule == "prompt_echo" and SECTION in draft.text
 
@@ -90,7 +90,7 @@ def test_a_second_try_asks_another_way_and_both_are_named() -> None:
     assert (draft.text, draft.ask_ids, draft.defect) == (SECTION, ("ask-0", "ask-1"), None)
     assert [asked.sample_index for asked in ask.asked] == [0, 1]
     assert {(asked.max_tokens, asked.temperature, asked.top_p) for asked in ask.asked} == {(99, 0.25, 0.75)}
-    assert all("about 80 words" in asked.messages[1]["content"] for asked in ask.asked)
+    assert all("about 80 words" in asked.messages[0]["content"] for asked in ask.asked)
 
 
 def test_accept_is_the_cheap_check() -> None:
@@ -103,7 +103,7 @@ def test_accept_is_the_cheap_check() -> None:
 def test_the_same_seed_asks_the_same_for_the_same_audience_in_every_sample() -> None:
     assert textbook.messages(seed(), 80) == textbook.messages(seed(), 80)
     audience = textbook.prompts().audiences[textbook.audience(seed())]
-    assert all(audience in textbook.messages(seed(), 80, sample)[1]["content"] for sample in range(10))
+    assert all(audience in textbook.messages(seed(), 80, sample)[0]["content"] for sample in range(10))
 
 
 @pytest.mark.parametrize("text", [pytest.param(PASSAGE, id="passage"), pytest.param("Lighthouses", id="topic")])
@@ -115,7 +115,7 @@ def test_every_paraphrase_and_audience_is_used_and_none_prevails(text: str) -> N
         for wording in wordings
         for name, words in prompts.audiences.items()
     }
-    asked = [spoken[textbook.messages(seed(str(at), text), 80)[1]["content"].split("\n\n")[0]] for at in range(SEEDS)]
+    asked = [spoken[textbook.messages(seed(str(at), text), 80)[0]["content"].split("\n\n")[1]] for at in range(SEEDS)]
     by_wording, by_audience = Counter(one for one, _ in asked), Counter(one for _, one in asked)
     assert set(by_wording) == set(wordings) and max(by_wording.values()) <= SEEDS // 4
     assert set(by_audience) == set(prompts.audiences) and max(by_audience.values()) <= SEEDS // 4
@@ -123,8 +123,9 @@ def test_every_paraphrase_and_audience_is_used_and_none_prevails(text: str) -> N
 
 def test_what_is_constant_comes_first_and_the_seed_last() -> None:
     one, other = textbook.messages(seed("1"), 80), textbook.messages(seed("2", "Tides"), 80)
-    assert one[0] == other[0] and one[0]["role"] == "system"
-    assert one[1]["content"].endswith(f'"""\n{PASSAGE}\n"""') and other[1]["content"].endswith('"""\nTides\n"""')
+    system = textbook.prompts().system.strip()
+    assert all(asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other))
+    assert (one[1]["content"], other[1]["content"]) == (PASSAGE, "Tides")
 
 
 def test_prompt_file_is_complete() -> None:

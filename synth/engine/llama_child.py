@@ -8,7 +8,6 @@ It is started under the supervisor, so it never outlives the run. llama.cpp is i
 from __future__ import annotations
 
 import argparse
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,6 @@ _ERRORS_ONLY = 1  # llama.cpp's verbosity
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until killed; the ready file appears once requests are answered. Ends with 1 when llama.cpp cannot start."""
     given = _arguments(argv)
-    # llama.cpp's threads meet at a barrier many times per token. On cores that others use too (our client, Prefect),
-    # waiting there by spinning burns what the late thread needs: throughput collapses. Sleeping is slower on cores that
-    # are all ours; whoever has those sets OMP_WAIT_POLICY=active.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import xllamacpp
 
     try:
