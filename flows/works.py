@@ -47,7 +47,8 @@ class Works:
         )
         self._score = score.ScoreWork(rules=rule_works(recipe.score.rules, "score.rules"))
         check_gates(self._screen.gates, columns_of(self._screen.rules))
-        check_gates(recipe.keep.gates, columns_of(self._score.rules))
+        self._keep = keep.KeepWork(gates=(*recipe.keep.gates, *recipe.keep.more_gates))
+        check_gates(self._keep.gates, columns_of(self._score.rules))
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
         self._resolve = resolve.ResolveWork(**_fields(recipe.dedup))
         self._shards = _shard_work(recipe)
@@ -79,7 +80,7 @@ class Works:
         fixed: list[tuple[Step[Any], Config]] = [
             (screen.STEP, self._screen),
             (score.STEP, self._score),
-            (keep.STEP, self.recipe.keep),
+            (keep.STEP, self._keep),
             (sign.STEP, self._sign),
             (resolve.STEP, self._resolve),
             (shards.STEP, self._shards),
@@ -114,7 +115,7 @@ class Works:
     def keep(self, group: str, generated: Manifest, scored: Manifest) -> Work:
         """Gates over one object's scores."""
         inputs = {"scores": scored.file("scores.parquet"), "drops": generated.file("drops.parquet")}
-        return Work(keep.STEP, self.recipe.keep, inputs, group)
+        return Work(keep.STEP, self._keep, inputs, group)
 
     def sign(self, group: str, generated: Manifest) -> Work:
         """Signatures of one object's documents."""
@@ -159,7 +160,7 @@ def _fields(config: Config) -> dict[str, Any]:
 
 
 def _seed_gates(recipe: Recipe) -> tuple[Gate, ...]:
-    gates = recipe.screen.gates
+    gates = (*recipe.screen.gates, *recipe.screen.more_gates)
     return gates if recipe.screen.allow_unknown_license else (screen.LICENSE_GATE, *gates)
 
 

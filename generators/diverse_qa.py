@@ -118,7 +118,7 @@ def schema(kinds: Sequence[str], anchor: str | None = None) -> dict[str, Any]:
         openers = prompts().anchored_openers
         start = "[A-Z0-9]"
         # After the word comes no letter: "bees" must not go on as "beestart".
-        rest = rf'([ ,][^?"\\\n]{{0,{QUESTION_CHARS}}})?'
+        rest = "([ ,'][^?" + rf'"\\\n]{{0,{QUESTION_CHARS}}})?'
         rest = f"({'|'.join(prompts().verbs)}) (the |a |an )?({'|'.join(words)}){rest}"
     fields: dict[str, Any] = {}
     for number, kind in enumerate(kinds, 1):

@@ -122,7 +122,9 @@ def test_every_paraphrase_is_used_and_none_prevails() -> None:
 def test_what_is_constant_comes_first_and_the_passage_last() -> None:
     one, other = distill.messages(seed("1")), distill.messages(seed("2", "Another passage."))
     system = distill.prompts().system.strip()
-    assert all(asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other))
+    assert all(
+        asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other)
+    )
     assert one[1] == {"role": "user", "content": PASSAGE}
 
 

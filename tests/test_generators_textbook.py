@@ -124,7 +124,9 @@ def test_every_paraphrase_and_audience_is_used_and_none_prevails(text: str) -> N
 def test_what_is_constant_comes_first_and_the_seed_last() -> None:
     one, other = textbook.messages(seed("1"), 80), textbook.messages(seed("2", "Tides"), 80)
     system = textbook.prompts().system.strip()
-    assert all(asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other))
+    assert all(
+        asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other)
+    )
     assert (one[1]["content"], other[1]["content"]) == (PASSAGE, "Tides")
 
 

@@ -20,7 +20,6 @@ HOMES = {  # heavy packages -> the files that may import them
     "vllm": ("synth/engine/",),
     "xllamacpp": ("synth/engine/",),
     "aiohttp": ("synth/engine/",),
-    "gguf": ("synth/tokens.py",),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

@@ -53,6 +53,8 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "sources.*.limit": None,  # for python_docs only, see below
     "screen.rules.*.options": None,  # these rules have none
     "score.rules.*.options": None,
+    "screen.more_gates": None,  # a list of tables; see below
+    "keep.more_gates": None,
     "screen.gates.*.max": None,  # the first gate has a min; max is another gate's
     "keep.gates.*.max": None,
     "screen.gates.*.one_of": None,  # for scores that are words
@@ -171,6 +173,8 @@ def test_what_cannot_be_changed_alone_is_still_hashed() -> None:
         {"dedup": {"minhash": {"permutations": 128, "bands": 16, "rows": 8}}},
         {"screen": {"rules": [{"name": "statistics"}, {"name": "license"}]}},
         {"keep": {"gates": [{"column": "words", "max": 90, "reason": "long"}]}},
+        {"keep": {"more_gates": [{"column": "words", "max": 90, "reason": "long"}]}},
+        {"screen": {"more_gates": [{"column": "words", "max": 90, "reason": "long"}]}},
         {"keep": {"gates": [{"column": "language", "one_of": ["en"], "reason": "language"}]}},
     ):
         assert keys(parse(Recipe, merged() | change))["policy"] != base["policy"], change

@@ -19,9 +19,16 @@ class KeepConfig(Config):
     """Bounds on the scores of documents."""
 
     gates: tuple[Gate, ...] = Field(DEFAULT_DOCUMENT_GATES, description="Bounds on scores; what fails one is dropped.")
+    more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates`.")
 
 
-def run(inputs: Mapping[str, Path], config: KeepConfig, out: Path) -> Counts:
+class KeepWork(Config):
+    """All gates, in their order."""
+
+    gates: tuple[Gate, ...]
+
+
+def run(inputs: Mapping[str, Path], config: KeepWork, out: Path) -> Counts:
     """Inputs: scores, drops (of generate). Out: drops, of documents that had none before."""
     scores = rows.read_table(inputs["scores"])
     earlier = frozenset(rows.read_table(inputs["drops"], ["item_id"])["item_id"].to_pylist())
@@ -30,4 +37,4 @@ def run(inputs: Mapping[str, Path], config: KeepConfig, out: Path) -> Counts:
     return count(len(scores) - len(earlier), drops)
 
 
-STEP = Step("keep", 1, KeepConfig, run)
+STEP = Step("keep", 1, KeepWork, run)

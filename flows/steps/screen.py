@@ -25,6 +25,7 @@ class ScreenConfig(Config):
         (RuleConfig(name="statistics"), RuleConfig(name="license")), description="Rules that score every seed."
     )
     gates: tuple[Gate, ...] = Field(DEFAULT_SEED_GATES, description="Bounds on scores; what fails one is dropped.")
+    more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates`.")
     allow_unknown_license: bool = Field(False, description="Work on seeds whose licence is unknown, and release them.")
 
 

@@ -106,7 +106,7 @@ class _Maker:
         return self.text(atom, least, most, glued=before.isalnum())
 
     def character(self, allowed: re.Pattern[str]) -> str:
-        for symbol in (*_TRIED, *map(chr, range(33, 127))):
+        for symbol in _TRIED + "".join(map(chr, range(33, 127))):
             if allowed.fullmatch(symbol):
                 return symbol
         raise fail(UnsupportedSchema, f"no plain character for {allowed.pattern!r}")
