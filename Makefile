@@ -11,7 +11,7 @@ run: .venv/run.done
 	$(BIN)/synth run flows/recipes/quickstart.toml
 
 test: .venv/test.done
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-kill: .venv/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m kill --every-kill-point

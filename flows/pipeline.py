@@ -93,18 +93,27 @@ def _flow(session: Session) -> list[Release]:
 def _server(session: Session, ahead: Future[None]) -> Iterator[None]:
     """PREFECT_API_URL as it is set, or a server of our own for the time of the run. What goes wrong ahead ends the wait."""
     before = dict(os.environ)
-    if os.environ.get("PREFECT_API_URL"):
-        yield
-        return
-    home = session.driver.scratch / "prefect"
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        if os.environ.get("PREFECT_API_URL"):
+            yield
+        else:
+            with _own_server(session.driver.scratch / "prefect", ahead):
+                yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _own_server(home: Path, ahead: Future[None]) -> Iterator[None]:
     make_folders(home)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
     os.environ["PREFECT_HOME"] = str(home)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     command = [
         sys.executable,
         "-m",
@@ -118,17 +127,11 @@ def _server(session: Session, ahead: Future[None]) -> Iterator[None]:
         "--no-ui",
     ]
     child = Child.start(command, home / "server.log", dict(os.environ))
-    os.environ["PREFECT_API_URL"] = url
     try:
-        _wait(url, child, home / "server.log", ahead)
+        _wait(os.environ["PREFECT_API_URL"], child, home / "server.log", ahead)
         yield
     finally:
         child.stop()
-        for name in {*os.environ, *before}:
-            if name not in before:
-                del os.environ[name]
-            else:
-                os.environ[name] = before[name]
 
 
 def _wait(url: str, child: Child, log: Path, ahead: Future[None]) -> None:

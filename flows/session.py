@@ -29,7 +29,7 @@ from synth.store import Store
 
 @dataclass
 class Session:
-    """One run. `base` is the folder that the recipe's relative paths start from; `number` counts waves."""
+    """One run. `base` is the folder that the recipe's relative paths start from."""
 
     recipe: Recipe
     base: Path
@@ -41,6 +41,7 @@ class Session:
     pinned: Release | None
     made: dict[str, set[str]] = field(default_factory=dict)  # step -> objects this run made or used
     _chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
+    _digests: dict[tuple[Path, int, int], str] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -74,11 +75,19 @@ class Session:
             if held is not None and held != source.content():
                 raise _changed_source(source.id, held, source.content())
             for path in source_files(source, self.base):
-                sha256 = file_sha256(path)
+                sha256 = self._digest(path)
                 name = f"source/{source.id}/{sha256}"
                 if name not in seen:
                     new[name] = File(str(path.absolute()), sha256, path.stat().st_size)
         return new
+
+    def _digest(self, path: Path) -> str:
+        """A seed file's digest, read once per session while the file stays as it is."""
+        status = path.stat()
+        seen = (path, status.st_mtime_ns, status.st_size)
+        if seen not in self._digests:
+            self._digests[seen] = file_sha256(path)
+        return self._digests[seen]
 
     def ingest(self) -> Manifest | None:
         """Cut what is new; None when there is nothing new."""
