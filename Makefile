@@ -1,11 +1,10 @@
 # make run    sets up .venv and runs the quickstart      make check  ruff and mypy --strict
-# make test   sets up .venv and passes the tests         make bench  speed against peers (slow)
-# make test-kill  every kill point, not a sample (long)
+# make test   sets up .venv and passes the tests         make test-kill  every kill point, not a sample (long)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-kill check bench clean
+.PHONY: run test test-kill check clean
 
 run: .venv/run.done
 	$(BIN)/synth run flows/recipes/quickstart.toml
@@ -15,9 +14,6 @@ test: .venv/test.done
 
 test-kill: .venv/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m kill --every-kill-point
-
-bench: .venv/test.done
-	$(BIN)/python -m pytest -p no:xdist -s tests/benchmarks
 
 check: .venv/test.done
 	$(BIN)/ruff check .

@@ -200,6 +200,18 @@ def no_space(path: Path) -> SpaceError:
     return error
 
 
+def has_room(folder: Path) -> bool:
+    """Whether a small file can be written there, tried by writing one."""
+    probe = folder / f".room-{secrets.token_hex(4)}"
+    try:
+        probe.write_bytes(bytes(4096))
+    except OSError as error:
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT)
+    finally:
+        probe.unlink(missing_ok=True)
+    return True
+
+
 def make_folders(folder: Path) -> None:
     """Create a folder and its parents, each one's entry made durable."""
     if folder.is_dir():

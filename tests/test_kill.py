@@ -118,14 +118,10 @@ def test_a_full_disk_stops_cleanly(arena: Arena, share: float) -> None:
 def test_thirty_random_moments(arena: Arena, new_server: object) -> None:
     """Answers that arrived more than a second before a kill are never sent again; the end is as if nothing happened."""
     server = new_server("--latency-seconds", "0.15")  # type: ignore[operator]
-    recipe = write_recipe(
-        arena.folder,
-        server.base_url,
-        run=f'[run]\n[run.models.m]\nbase_url = "{server.base_url}"\nin_flight = 2',
-        ingest="[ingest]\npartition_rows = 2",
-    )
-    write_seeds(arena.folder / "seeds/a.jsonl", range(5))
-    recipe = recipe.rename(arena.folder / "slow.toml")
+    folder = arena.folder / "slow"
+    write_seeds(folder / "seeds/a.jsonl", range(5))
+    run_block = f'[run]\n[run.models.m]\nbase_url = "{server.base_url}"\nin_flight = 2'
+    recipe = write_recipe(folder, server.base_url, run=run_block, ingest="[ingest]\npartition_rows = 2")
     randomness = random.Random(11)
     kills, homes = 0, []
     while kills < 30:

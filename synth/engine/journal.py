@@ -22,7 +22,7 @@ from typing import Any
 from synth import rows
 from synth.ask import Completion
 from synth.errors import WorldError, fail
-from synth.store import no_space
+from synth.store import has_room, no_space
 
 _BATCH = 256
 _Item = tuple[sqlite3.Connection, str, Sequence[Any], Future[None]]
@@ -174,7 +174,7 @@ class Journal:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if "full" in str(error):
+            if "full" in str(error) or not has_room(self._path.parent):  # SQLite often says just "unable to open"
                 raise no_space(self._path) from error
             do = "see that the disk is well, then run the same command again: what was answered is kept"
             raise fail(WorldError, f"the journal {self._path} cannot be written: {error}", do=do) from error
