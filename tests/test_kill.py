@@ -77,13 +77,14 @@ def points(ops: list[Op], every: bool) -> list[int]:
     return [op.number for op in ops] if every else sorted({(op.name, step_of(op)): op.number for op in ops}.values())
 
 
+@pytest.mark.parametrize("part", range(4))  # for two workers to share
 @pytest.mark.parametrize("mode", ["kill", "after", "torn"])
 @pytest.mark.timeout(7200)
-def test_killed_at_an_operation(arena: Arena, mode: Mode, request: pytest.FixtureRequest) -> None:
+def test_killed_at_an_operation(arena: Arena, mode: Mode, part: int, request: pytest.FixtureRequest) -> None:
     chosen = points(arena.ops, request.config.getoption("--every-kill-point"))
     if mode != "kill" and not request.config.getoption("--every-kill-point"):
         chosen = chosen[:: 3 if mode == "after" else 4]
-    for at in chosen:
+    for at in chosen[part::4]:
         home = arena.fresh_home()
         status = arena.crash(home, at, mode)
         assert status in (-9, 0), f"point {at}: {arena.ops[at - 1]}"  # 0: threads took another order, fewer operations
