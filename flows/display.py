@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.live import Live
 
 from flows.recipe import Recipe
-from flows.session import Session
 from synth.driver import Manifest, Work
 from synth.engine.engine import Stats
 
@@ -49,15 +48,9 @@ class Display:
         self._seen: set[str] = set()
         self._items: Counter[str] = Counter()
         self._kept: Counter[str] = Counter()
-        self._asking = 0.0
-        self._session: Session | None = None
         self._stop = threading.Event()
         self._began = time.monotonic()
         self._stage = "starting"
-
-    def expect(self, session: Session) -> None:
-        """Whose progress this is."""
-        self._session = session
 
     def on_object(self, work: Work, manifest: Manifest) -> None:
         """Hear of an object that was made or found."""

@@ -135,7 +135,7 @@ def _own_server(home: Path, ahead: Future[None]) -> Iterator[None]:
 
 
 def _wait(url: str, child: Child, log: Path, ahead: Future[None]) -> None:
-    import prefect  # noqa: F401  (1.4 s that pass while the server starts)
+    import prefect  # noqa: F401  (slow; it passes while the server starts)
 
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and child.alive():

@@ -41,7 +41,7 @@ class Options(Config):
     anchored: bool = Field(
         False,
         description="Every question names a word of the passage right after its verb. For models too small to keep to the "
-        "passage (SmolLM2-135M: a usable pair for 9 of 12 passages, 6 without); stronger ones ask better freely.",
+        "passage, such as SmolLM2-135M; stronger ones ask better freely.",
     )
     tries: int = Field(1, ge=1, description="Answers asked for, one after another, until one is usable.")
     max_tokens: int = Field(600, ge=1, description="Tokens of an answer. Nemotron-CC: 600; a pair takes 40 to 60.")

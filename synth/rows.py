@@ -120,7 +120,10 @@ ATTEMPT = _schema(
     ("engine_version", pa.string()),
     ("started_at", pa.timestamp("us", tz="UTC")),
     ("ended_at", pa.timestamp("us", tz="UTC")),
-    ("status", pa.string()),  # ok | http_500 | timeout | refused | reset | malformed | lost (the process died)
+    (
+        "status",
+        pa.string(),
+    ),  # ok | rejected | http_500 | timeout | refused | reset | malformed | lost (the process died)
     ("usage_prompt_tokens", pa.int64()),  # as the endpoint reported them
     ("usage_completion_tokens", pa.int64()),
 )

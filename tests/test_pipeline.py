@@ -238,6 +238,9 @@ def test_every_bad_answer_is_a_document_with_a_drop(
         for row in _table(tmp_path / "home", place, "drops")
     ]
     assert len(documents) == 4
+    if marker == "status=400":
+        attempts = [row for place in objects["generate"] for row in _table(tmp_path / "home", place, "attempts")]
+        assert Counter(row["status"] for row in attempts) == {"ok": 3, "rejected": 1}
     assert {(drop["item_kind"], drop["reason"] if drop["step"] == "keep" else drop["rule"]) for drop in drops} == {
         ("document", reason)
     }

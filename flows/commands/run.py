@@ -70,7 +70,6 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
     engine = Engine(_settings(recipe, store, run_id))
     display = Display(recipe, engine.stats, live=not options.json)
     session = Session.open(recipe, options.recipe.absolute().parent, store, run_id, engine, display.on_object)
-    display.expect(session)
     record = RunRecord(store, session, options.recipe)
     record.write()
     outcome, error = "failed", None

@@ -194,8 +194,9 @@ class Journal:
         await self._write(_END, values)
 
     async def accept(self, answer: Answer, usage: tuple[int | None, int | None]) -> None:
-        """Write an answer and the end of its attempt; returns when both are durable."""
-        end = self._writer.put(self._connection, _END, (answer.attempt_id, now_us(), "ok", *usage))
+        """Write an answer and the end of its attempt; returns when both are durable. A dead letter was `rejected`."""
+        status = "rejected" if answer.completion.outcome == "dead_letter" else "ok"
+        end = self._writer.put(self._connection, _END, (answer.attempt_id, now_us(), status, *usage))
         row = answer.row()
         values = [row[name] for name in _ANSWER_COLUMNS]
         await self._write(_ANSWER, values)
