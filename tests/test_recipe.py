@@ -22,9 +22,10 @@ BASE: dict[str, Any] = {
     "models": {
         "gguf": {"backend": "llama-cpp", "weights": "smollm2-135m-instruct-q4_1"},
         "api": {"backend": "openai", "model": "large", "revision": "r1"},
+        "big": {"backend": "vllm", "weights": "someone/large", "revision": "r1"},
         "fake": {"backend": "scripted"},
     },
-    "roles": {"writer": {"models": ["gguf", "api", "fake"]}},
+    "roles": {"writer": {"models": ["gguf", "api", "big", "fake"]}},
     "families": [{"name": "distill"}, {"name": "diverse_qa"}, {"name": "textbook"}],
     "screen": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "license"}]},
     "score": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "copy"}]},
@@ -44,11 +45,22 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "models.api.backend": None,
     "models.fake.backend": None,
     "models.gguf.weights": "lid.176.ftz",
+    "models.big.backend": None,
+    # Fields of other backends are refused.
     **{
-        f"models.gguf.{field}": None for field in ("model", "revision", "script")
-    },  # fields of other backends are refused
-    **{f"models.api.{field}": None for field in ("weights", "script")},
-    **{f"models.fake.{field}": None for field in ("model", "revision", "weights")},
+        f"models.{name}.{field}": None
+        for name, fields in {
+            "gguf": "model revision script dtype tokenizer trust_remote_code",
+            "api": "weights script dtype trust_remote_code",
+            "big": "model script",
+            "fake": "model revision weights dtype tokenizer trust_remote_code",
+        }.items()
+        for field in fields.split()
+    },
+    **{f"models.{name}.thinking_switch": "enable_thinking" for name in ("gguf", "api", "big", "fake")},
+    **{f"models.{name}.tokenizer": None for name in ("api", "big")},  # a file; see below
+    "roles.writer.choose": "cascade",
+    "roles.writer.retry": {"empty_answer": ["again"]},
     "models.fake.script": None,  # one script so far
     "sources.*.limit": None,  # for python_docs only, see below
     "screen.rules.*.options": None,  # these rules have none
@@ -59,7 +71,7 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "keep.gates.*.max": None,
     "screen.gates.*.one_of": None,  # for scores that are words
     "keep.gates.*.one_of": None,
-    "roles.writer.models": ["api", "gguf", "fake"],
+    "roles.writer.models": ["api", "gguf", "big", "fake"],
     "families.*.name": None,  # another family is another set of options
     "screen.rules.*.name": None,
     "score.rules.*.name": None,

@@ -30,7 +30,7 @@ import orjson
 import synth
 from synth import weights
 from synth.config import nearest
-from synth.digest import digest, short
+from synth.digest import digest, file_sha256, short
 from synth.engine.roles import ModelConfig, ModelRun
 from synth.engine.supervisor import Child
 from synth.errors import EndpointError, RecipeError, SynthError, fail
@@ -108,8 +108,11 @@ def identity(config: ModelConfig) -> dict[str, Any]:
     A GGUF file's digest covers its tokenizer, chat template and quantisation. Starts and fetches nothing.
     """
     declared: dict[str, Any] = {"context_tokens": config.context_tokens}
-    if config.revision is not None:
-        declared["revision"] = config.revision
+    for name in ("revision", "dtype", "thinking_switch", "trust_remote_code"):
+        if getattr(config, name):
+            declared[name] = getattr(config, name)
+    if config.tokenizer is not None:
+        declared["tokenizer_sha256"] = file_sha256(Path(config.tokenizer))
     if config.backend == "llama-cpp":
         return {**declared, "weights_sha256": weights.identity(str(config.weights))["sha256"]}
     if config.backend == "scripted":
