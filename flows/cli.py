@@ -34,6 +34,11 @@ def parser() -> argparse.ArgumentParser:
         "run", parents=[recipe, home, machine], help="make what the recipe says, or go on with it"
     )
     run.add_argument("--no-prefect", action="store_true", help="run on plain threads, without Prefect")
+    run.add_argument(
+        "--new-model",
+        action="store_true",
+        help="a model that changed while partitions are open is meant to have changed",
+    )
     commands.add_parser("plan", parents=[recipe, home, machine], help="what would run, what is done; starts nothing")
     sql = commands.add_parser("sql", parents=[home, machine], help="ask the catalogue")
     sql.add_argument("query", help='for example "SELECT family, count(*) FROM kept GROUP BY family"')

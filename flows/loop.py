@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from flows.session import Session
+from synth.engine.budget import BudgetReached
 from synth.errors import Interrupted
 from synth.releases import Release
 
@@ -49,6 +50,8 @@ def perform(kind: str, run_id: str, lot: Sequence[str]) -> dict[str, Any]:
             return {"release": session.release(session.wave()).number}
         reduces = {"resolve": session.resolve, "shards": session.shards, "audit": session.audit}
         return dict(reduces[kind](session.wave()).counts)
+    except BudgetReached as reached:
+        return {"budget": reached.limit}
     except Interrupted:
         return {"interrupted": True}
 
@@ -57,8 +60,10 @@ def run_waves(session: Session, submit: Submit) -> list[Release]:
     """Run to the end: each wave becomes a release. Raises the first error of any task, or Interrupted."""
     made: list[Release] = []
     _finish([submit("ingest", session.run_id, [])])
-    while wave := session.wave():
-        _finish([submit("documents", session.run_id, lot) for lot in session.lots(wave)])
+    while not session.ended and (wave := session.wave()):
+        ended = _finish([submit("documents", session.run_id, lot) for lot in session.lots(wave)])
+        if ended and not session.cut_short(ended):
+            break
         for kind in ("resolve", "shards", "audit", "release"):
             _finish([submit(kind, session.run_id, [])])
         assert session.pinned is not None
@@ -66,17 +71,21 @@ def run_waves(session: Session, submit: Submit) -> list[Release]:
     return made
 
 
-def _finish(tasks: Sequence[Pending]) -> None:
-    """Wait for all, so that nothing is left behind, then raise the first failure."""
+def _finish(tasks: Sequence[Pending]) -> str | None:
+    """Wait for all, so that nothing is left behind, then raise the first failure. Which budget ended some of them, if one did."""
     failures: list[BaseException] = []
+    ended: str | None = None
     for task in tasks:
         try:
-            if task.result().get("interrupted"):
+            said = task.result()
+            ended = ended or said.get("budget")
+            if said.get("interrupted"):
                 failures.append(Interrupted("the run was told to stop"))
         except Exception as error:
             failures.append(error)
     if failures:
         raise failures[0]
+    return ended
 
 
 def run_directly(session: Session) -> list[Release]:

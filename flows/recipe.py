@@ -17,6 +17,7 @@ from flows.steps.screen import ScreenConfig
 from shards import ShardConfig
 from synth.audit.audit import AuditConfig
 from synth.config import Config, load_toml, nearest, parse
+from synth.engine.budget import Budget
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig
 from synth.errors import RecipeError, fail
 from synth.sources import Source
@@ -40,6 +41,7 @@ class RunConfig(Config):
     )
     grace_seconds: float = Field(20.0, ge=0, description="After Ctrl-C: time for answers in flight to arrive.")
     models: dict[str, ModelRun] = Field({}, description="Where and how each model runs, and its price.")
+    budget: Budget = Field(Budget(), description="What one run may spend, and when there is enough.")
 
 
 class Recipe(Config):

@@ -6,6 +6,7 @@ The calls that lots make take and give small JSON values, so that any orchestrat
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.compute as pc
 
 from flows.recipe import Recipe
 from flows.steps.generate import Maker
@@ -40,6 +42,12 @@ class Session:
     policy: str
     pinned: Release | None
     made: dict[str, set[str]] = field(default_factory=dict)  # step -> objects this run made or used
+    ended: str | None = None  # the budget that ended the run, once one did
+    released: int = 0  # releases that this run made
+    _only: set[str] | None = None  # partitions of a wave that was cut short
+    _begun: set[str] = field(default_factory=set)
+    _tokens: int | None = None  # kept in the pinned release and in this wave so far
+    _guard: threading.Lock = field(default_factory=threading.Lock)
     _chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
     _digests: dict[tuple[Path, int, int], str] = field(default_factory=dict)
 
@@ -115,8 +123,12 @@ class Session:
 
     def wave(self) -> list[File]:
         """The partitions of the next release."""
-        size = self.recipe.run.wave_partitions
-        return self.pending()[:size] if size else self.pending()
+        size, pending = self.recipe.run.wave_partitions, self.pending()
+        if self._only is not None:
+            return [file for file in pending if file.sha256 in self._only]
+        if not self._begun and self._enough():
+            return []
+        return pending[:size] if size else pending
 
     def lots(self, wave: Sequence[File]) -> list[list[str]]:
         """A wave cut into lots of partition digests: what one task handles. At most some hundreds."""
@@ -140,8 +152,42 @@ class Session:
         seeds = [file for file in self.partitions() if file.sha256 in set(lot)]
         pairs = list(itertools.product(seeds, self.works.families))
         with ThreadPoolExecutor(self.recipe.run.open_partitions, thread_name_prefix="lot") as pool:
-            chains = list(pool.map(lambda pair: self.chain(*pair), pairs))
-        return {"documents": sum(chain.generate.counts["items"] for chain in chains)}
+            chains = [made for made in pool.map(lambda pair: self._wanted_chain(*pair), pairs) if made]
+        done = {"documents": sum(chain.generate.counts["items"] for chain in chains)}
+        target = self.recipe.run.budget.target_kept_tokens
+        return done if len(chains) == len(pairs) else {**done, "budget": f"target_kept_tokens = {target}"}
+
+    def _wanted_chain(self, seeds: File, family: str) -> Chain | None:
+        """The chain, unless enough is kept already and the partition was not begun."""
+        with self._guard:
+            if seeds.sha256 not in self._begun and self._enough():
+                return None
+            self._begun.add(seeds.sha256)
+        chain = self.chain(seeds, family)
+        if self.recipe.run.budget.target_kept_tokens:
+            tokens = _kept_tokens(self.store, chain)
+            with self._guard:
+                self._tokens = self.tokens() + tokens
+        return chain
+
+    def _enough(self) -> bool:
+        target = self.recipe.run.budget.target_kept_tokens
+        return bool(target) and self.tokens() >= target
+
+    def tokens(self) -> int:
+        """Generated tokens kept: in the pinned release if it goes on, and in this wave so far."""
+        if self._tokens is None:
+            self._tokens = _released_tokens(self.store, self.pinned) if self.pinned and self.continues() else 0
+        return self._tokens
+
+    def cut_short(self, limit: str) -> bool:
+        """A budget ended the wave: it is now what is complete. Whether that is anything."""
+        self.ended = f"the budget is reached ({limit})"
+        complete = {
+            sha256 for sha256 in self._begun if all((sha256, name) in self._chains for name in self.works.families)
+        }
+        self._only = {file.sha256 for file in self.wave() if file.sha256 in complete}
+        return bool(self._only)
 
     def chain(self, seeds: File, family: str) -> Chain:
         """One family over one partition, through the map steps; what exists is found, not made."""
@@ -189,6 +235,7 @@ class Session:
         made = self._release(wave, [*self._objects(wave), audited])
         releases.commit(self.store, made)
         self.pinned = made
+        self.released += 1
         return made
 
     def _objects(self, wave: Sequence[File]) -> list[Manifest]:
@@ -228,6 +275,26 @@ class Session:
         made = self.driver.run(work)
         self.made.setdefault(made.step, set()).add(made.place)
         return made
+
+
+def _kept_tokens(store: Store, chain: Chain) -> int:
+    """Generated tokens of the documents that no step up to `keep` dropped."""
+    documents = rows.read_table(store.local(chain.generate.file("documents.parquet").path), ["id", "completion_tokens"])
+    drops = [chain.generate.file("drops.parquet"), chain.keep.file("drops.parquet")]
+    dropped = rows.read_tables([store.local(one.path) for one in drops], rows.DROP, ["item_id"])["item_id"]
+    kept = pc.invert(pc.is_in(documents["id"], value_set=dropped.combine_chunks()))
+    return pc.sum(documents["completion_tokens"].filter(kept)).as_py() or 0
+
+
+def _released_tokens(store: Store, release: Release) -> int:
+    """Generated tokens of the documents that a release holds."""
+    index = [store.local(file.path) for file in release.files("index")]
+    held = rows.read_tables(index, rows.SIGNATURE, ["doc_id"])["doc_id"].combine_chunks()
+    total = 0
+    for file in release.files("documents"):
+        documents = rows.read_table(store.local(file.path), ["id", "completion_tokens"])
+        total += pc.sum(documents["completion_tokens"].filter(pc.is_in(documents["id"], value_set=held))).as_py() or 0
+    return total
 
 
 def _shard_entries(sharded: Manifest) -> list[dict[str, Any]]:

@@ -49,6 +49,8 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
         "usd": round(engine.dollars(), 6),
+        "gpu_hours": round(engine.gpu_hours(), 6),
+        **({"limit": engine.spent.limit, "in_flight_at_limit": engine.spent.in_flight} if engine.spent else {}),
         "shards": [{"path": f"{home}/{one['path']}", **one_of(one)} for one in release.shards] if release else [],
     }
 

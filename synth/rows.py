@@ -108,6 +108,7 @@ ASK = _schema(
     ("reasoning_tokens", pa.int64()),
     ("accepted_attempt", pa.string()),
     ("model", pa.string()),  # the one that gave the accepted answer
+    ("escaped", pa.int32()),  # control tokens in the prompt that were made harmless, see synth.engine.control
 )
 SEED_MARK = "⟦seed⟧"
 
@@ -115,17 +116,20 @@ ATTEMPT = _schema(
     ("attempt_id", pa.string()),
     ("ask_id", _ID),
     ("run", pa.string()),
-    ("endpoint", pa.string()),
+    ("endpoint", pa.string()),  # <model name>/<replica>
     ("model", pa.string()),
     ("engine_version", pa.string()),
+    ("step", pa.int32()),  # 0 for the first question; each rung of the retry ladder and each further model is one more
+    ("rung", pa.string()),  # why it was sent: first | again | larger_budget | thinking_off | next_model
     ("started_at", pa.timestamp("us", tz="UTC")),
     ("ended_at", pa.timestamp("us", tz="UTC")),
-    (
-        "status",
-        pa.string(),
-    ),  # ok | rejected | http_500 | timeout | refused | reset | malformed | lost (the process died)
+    # ok (an answer came) | rejected | http_500 | timeout | refused | reset | malformed | server_died | lost (our process died)
+    ("status", pa.string()),
+    ("verdict", pa.string()),  # of an answer: accepted, or why not: its outcome, or not_accepted (by the family)
     ("usage_prompt_tokens", pa.int64()),  # as the endpoint reported them
-    ("usage_completion_tokens", pa.int64()),
+    ("usage_completion_tokens", pa.int64()),  # reasoning included
+    ("completion", _TEXT),  # of an answer that was not accepted: what was paid for all the same
+    ("reasoning", _TEXT),
 )
 
 ENGINE_SESSION = _schema(
@@ -137,6 +141,9 @@ ENGINE_SESSION = _schema(
     ("ended_at", pa.timestamp("us", tz="UTC")),
     ("loading_seconds", pa.float64()),
     ("idle_seconds", pa.float64()),
+    ("end", pa.string()),  # stopped | died | stalled | recycled: why it ended
+    ("asks", pa.int64()),  # answers that it gave
+    ("thinking_budget", pa.string()),  # enforced | ignored | refused, as probed at its start; null where nobody thinks
 )
 
 ROW = _schema(

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from synth.digest import digest
+from synth.engine.probes import canary_bodies
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -27,8 +30,10 @@ class ScriptedServer:
     process: subprocess.Popen[bytes]
 
     def entries(self) -> list[dict[str, Any]]:
-        """The request log, one entry per request received or answered."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        """The request log, one entry per request received or answered; the engine's own canary questions are left out."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        canaries = {digest(body) for body in canary_bodies("scripted")}
+        return [entry for entry in map(json.loads, lines) if entry["digest"] not in canaries]
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGKILL)

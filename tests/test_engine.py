@@ -12,7 +12,6 @@ import pytest
 from synth.ask import Ask
 from synth.engine.engine import Engine, Settings
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, Sampling
-from synth.engine.slots import Slots
 from synth.errors import Interrupted, RecipeError
 from synth.rows import SEED_MARK, Draft, Seed, compose
 from tests.conftest import ScriptedServer
@@ -83,7 +82,7 @@ def test_what_was_paid_is_counted(engine: Engine, tmp_path: Path) -> None:
     written = sum(row["completion_tokens"] for row in made.answers.values())
     assert written > 0
     assert engine.dollars() == pytest.approx(written)
-    assert [(row["endpoint"], row["model"]) for row in engine.sessions()] == [("m", "scripted@7")]
+    assert [(row["endpoint"], row["model"]) for row in engine.sessions()] == [("m/0", "scripted@7")]
 
 
 def test_a_family_that_raises_fails_its_seed_only(engine: Engine, tmp_path: Path) -> None:
@@ -124,54 +123,3 @@ def test_a_family_cannot_swallow_a_stop(engine: Engine, tmp_path: Path) -> None:
     engine.interrupt()
     with pytest.raises(Interrupted):
         make(engine, tmp_path, stubborn, [seed(1)])
-
-
-def test_places_go_to_the_lowest_partition_and_seed_first() -> None:
-    async def scenario() -> list[tuple[int, int]]:
-        slots, order = Slots(1), []
-        await slots.acquire((0, 0))
-
-        async def work(priority: tuple[int, int]) -> None:
-            await slots.acquire(priority)
-            order.append(priority)
-            slots.release()
-
-        wanted = [(2, 0), (1, 5), (1, 2), (3, 1)]
-        tasks = [asyncio.create_task(work(priority)) for priority in wanted]
-        await asyncio.sleep(0)
-        slots.release()
-        await asyncio.gather(*tasks)
-        return order
-
-    assert asyncio.run(scenario()) == [(1, 2), (1, 5), (2, 0), (3, 1)]
-
-
-def test_a_cancelled_wait_loses_no_place() -> None:
-    async def scenario() -> None:
-        slots = Slots(1)
-        await slots.acquire((0, 0))
-        waiting = [asyncio.create_task(slots.acquire((0, number))) for number in (1, 2)]
-        await asyncio.sleep(0)
-        slots.release()  # given to the first …
-        waiting[0].cancel()  # … which goes away in the same moment
-        await asyncio.wait_for(waiting[1], 1)
-        slots.release()
-        await asyncio.wait_for(slots.acquire((0, 3)), 1)
-
-    asyncio.run(scenario())
-
-
-def test_closing_wakes_all_that_wait() -> None:
-    async def scenario() -> None:
-        slots = Slots(1)
-        await slots.acquire((0, 0))
-        waiting = asyncio.create_task(slots.acquire((0, 1)))
-        await asyncio.sleep(0)
-        slots.close(Interrupted("stop"))
-        with pytest.raises(Interrupted):
-            await waiting
-        slots.release()
-        with pytest.raises(Interrupted):
-            await slots.acquire((0, 2))
-
-    asyncio.run(scenario())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import socket
 import urllib.error
@@ -17,7 +18,7 @@ import jsonschema
 import pytest
 
 from synth import weights
-from synth.engine import servers, supervisor
+from synth.engine import launch, outside, servers, supervisor
 from synth.engine.roles import ModelConfig, ModelRun
 from synth.engine.servers import Endpoint
 from synth.errors import EndpointError, IntegrityError, RecipeError
@@ -163,6 +164,22 @@ def test_only_the_key_opens_it_and_it_is_nowhere_to_be_read(endpoint: Endpoint) 
             continue  # a process that has just ended
 
 
+def test_generated_tokens_are_counted_where_only_the_key_can_read(endpoint: Endpoint) -> None:
+    """What tells whether it still works: /health answers also when nothing moves."""
+
+    def counted() -> int:
+        status, page = outside.get(f"{endpoint.root}/metrics", endpoint.api_key)
+        found = re.search(rb"^llamacpp:tokens_predicted_total (\d+)", page, re.MULTILINE)
+        assert status == 200 and found is not None
+        return int(found[1])
+
+    before = counted()
+    reply = chat(endpoint, "Name three rivers.", max_tokens=20)
+    assert counted() - before == reply["usage"]["completion_tokens"]
+    assert outside.get(f"{endpoint.root}/metrics", None)[0] == 401
+    assert outside.get(f"{endpoint.root}/health", None)[0] == 200
+
+
 def test_identity_is_the_weights_and_the_context(tmp_path: Path) -> None:
     known = servers.identity(model())
     assert known == {"weights_sha256": weights.KNOWN[MODEL].sha256, "context_tokens": 1024}
@@ -209,7 +226,7 @@ def test_half_a_model_file_is_told_with_llama_cpp_s_words(tmp_path: Path) -> Non
     half.write_bytes(weights.locate(MODEL).read_bytes()[:3_000_000])
     with pytest.raises(EndpointError) as caught:
         servers.start("m", model(weights=str(half)), ModelRun(), tmp_path / "scratch")
-    log = tmp_path / "scratch" / "m" / "server.log"
+    log = tmp_path / "scratch" / "m-0" / "server.log"
     for words in (
         "'m'",
         "exit code 1",
@@ -244,7 +261,7 @@ def test_a_taken_port_is_refused_before_anything_starts(endpoint: Endpoint, tmp_
 
 
 def test_a_port_of_one_s_own_is_used(tmp_path: Path) -> None:
-    port = servers._free_port()
+    port = launch.free_port()
     started = servers.start("m", model(), ModelRun(port=port, in_flight=1, threads=1), tmp_path)
     started.stop()
     assert started.base_url == f"http://127.0.0.1:{port}/v1"

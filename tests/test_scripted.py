@@ -12,71 +12,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jsonschema
 import pytest
-from scripted_asks import QA_SCHEMA, ask, with_schema
+from scripted_asks import QA_SCHEMA, Server, ask, running, until, with_schema
 
 from synth.digest import digest
 from synth.engine import scripted_text as text
 from synth.engine.scripted import Options, latency_seconds, main, parse_faults
-from synth.engine.scripted_chat import SCRIPT_VERSION
-
-
-class Server:
-    """A running server process."""
-
-    def __init__(self, process: subprocess.Popen[bytes], base_url: str) -> None:
-        self.process = process
-        self.base_url = base_url
-        self.port = int(base_url.rsplit(":", 1)[1].removesuffix("/v1"))
-
-    def call(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, seconds: float = 10
-    ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
-        try:
-            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-            connection.request(method, path, data, dict(headers or {}))
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def chat(self, body: Any, **more: Any) -> tuple[int, Any]:
-        status, data = self.call("POST", "/v1/chat/completions", body, **more)
-        return status, json.loads(data)
-
-    def stats(self) -> dict[str, Any]:
-        stats: dict[str, Any] = json.loads(self.call("GET", "/stats")[1])
-        return stats
-
-
-@contextmanager
-def running(folder: Path, *options: str) -> Iterator[Server]:
-    """Start a server on a free port; at the end it must leave cleanly on SIGTERM."""
-    ready = folder / "ready.json"
-    ready.unlink(missing_ok=True)
-    process = subprocess.Popen([sys.executable, "-m", "synth.engine.scripted", "--ready-file", str(ready), *options])
-    try:
-        deadline = time.monotonic() + 30
-        while not ready.exists():
-            assert process.poll() is None, "the server ended before it was ready"
-            assert time.monotonic() < deadline, "the server did not get ready"
-            time.sleep(0.01)
-        told = json.loads(ready.read_bytes())
-        assert told["engine_version"] == f"scripted-{SCRIPT_VERSION}"
-        yield Server(process, told["base_url"])
-        process.terminate()
-        assert process.wait(timeout=10) == 0
-    finally:
-        process.kill()
-        process.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +135,10 @@ def test_health_and_models(server: Server) -> None:
         pytest.param(ask(0, "[[scripted: outcome=explode]]"), "unknown scripted outcome", id="unknown outcome"),
         pytest.param(ask(0, "[[scripted: refuse]]"), "unknown [[scripted: …]] marker", id="unknown marker"),
         pytest.param(ask(0, "[[scripted: status=200]]"), "must be an HTTP error", id="status"),
+        pytest.param(ask(0, "[[scripted: fault=200]]"), "unknown scripted fault", id="fault"),
+        pytest.param(ask(0, "[[scripted: fault=500*0]]"), "unknown scripted fault", id="no tries"),
+        pytest.param(ask(0, "[[scripted: hard=1.5]]"), "share of asks", id="hard"),
+        pytest.param(ask(0, "[[scripted: weak=explode]]"), "unknown scripted outcome", id="weak"),
     ],
 )
 def test_wrong_requests_are_refused_with_a_reason(server: Server, body: Any, words: str) -> None:
@@ -271,19 +222,12 @@ def test_faults_come_again_and_pass(tmp_path: Path) -> None:
     assert {first[60 + at] for at in failed} > {"200"}
 
 
-def _until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.005)
-
-
 def _ask_and_leave(own: Server, body: Any, log: Path) -> None:
     """Send a request and close the connection once the server has it."""
     lines = len(log.read_text().splitlines())
     connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=10)
     connection.request("POST", "/v1/chat/completions", json.dumps(body).encode())
-    _until(lambda: len(log.read_text().splitlines()) > lines)
+    until(lambda: len(log.read_text().splitlines()) > lines)
     connection.close()
 
 
@@ -294,7 +238,9 @@ def test_a_hanging_request_ends_when_its_client_leaves(tmp_path: Path) -> None:
         with pytest.raises(TimeoutError):
             own.chat(ask(), seconds=0.3)
         _ask_and_leave(own, ask(), log)
-        _until(lambda: own.stats() == {"requests": 2, "in_flight": 0, "answered": 0, "by_status": {"hang": 2}})
+        until(lambda: own.stats()["by_status"] == {"hang": 2})
+        stats = own.stats()
+        assert (stats["requests"], stats["in_flight"], stats["answered"]) == (2, 0, 0)
     assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == ["request"] * 2
 
 
@@ -325,7 +271,7 @@ def test_the_request_log_and_waiting_side_by_side(tmp_path: Path) -> None:
         assert own.chat(ask(1))[0] == 200
         _ask_and_leave(own, ask(2), log)
         assert own.chat(ask(3, "[[scripted: status=500]]"))[0] == 500
-        _until(lambda: own.stats()["by_status"] == {"200": 1, "500": 1, "disconnected": 1})
+        until(lambda: own.stats()["by_status"] == {"200": 1, "500": 1, "disconnected": 1})
         kept, *lines = [json.loads(line) for line in log.read_text().splitlines()]
         started = time.monotonic()
         assert asyncio.run(_all_at_once(own.base_url, [ask(seed) for seed in range(200)])) == [200] * 200
@@ -342,6 +288,18 @@ def test_the_request_log_and_waiting_side_by_side(tmp_path: Path) -> None:
     ]
     times = [line["time"] for line in lines]
     assert before <= times[0] <= times[1] - 0.4 <= times[-1] <= time.time()
+
+
+def test_the_latency_of_an_ask_can_be_recomputed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    given = ("--latency-seconds", "0.1", "--latency-sigma", "0.8", "--tokens-per-second", "2000")
+    with running(tmp_path, "--request-log", str(log), *given) as own:
+        used = [own.chat(ask(seed))[1]["usage"]["completion_tokens"] for seed in range(8)]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    options = Options(latency_seconds=0.1, latency_sigma=0.8, tokens_per_second=2000)
+    for seed, (begin, end) in enumerate(zip(lines[::2], lines[1::2], strict=True)):
+        # A loop's timer may fire a millisecond early.
+        assert end["time"] - begin["time"] >= latency_seconds(options, digest(ask(seed)), used[seed]) - 0.002
 
 
 def test_latency_has_the_mean_asked_for() -> None:
@@ -364,6 +322,10 @@ def test_latency_has_the_mean_asked_for() -> None:
         pytest.param(["--answers", "empty"], "the answers cannot be read", id="answers not JSON"),
         pytest.param(["--answers", "list"], "one JSON object", id="answers not an object"),
         pytest.param(["--latency-seconds", "-1"], "must not be negative", id="negative latency"),
+        pytest.param(["--leak-bytes-per-ask", "-1"], "leak_bytes_per_ask must not be negative", id="negative leak"),
+        pytest.param(["--freeze-after", "0"], "count answers", id="freeze at once"),
+        pytest.param(["--other-model-after-restart", "list"], "holds no number", id="no count of starts"),
+        pytest.param(["--faults-once", "none/file"], "no such folder", id="no folder for the file"),
     ],
 )
 def test_wrong_options(
@@ -396,5 +358,5 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_faults_are_parsed_in_order() -> None:
-    assert parse_faults("500:0.05, reset:0.01") == (("500", 0.05), ("reset", 0.01))
+    assert parse_faults("500:0.05, reset:0.01,leak:0") == (("500", 0.05), ("reset", 0.01), ("leak", 0.0))
     assert parse_faults("") == ()

@@ -18,7 +18,8 @@ from scripted_asks import PASSAGE, QA_SCHEMA, ask, with_schema
 
 from synth.digest import digest
 from synth.engine import scripted_text as text
-from synth.engine.scripted_chat import OUTCOMES, SCRIPT_VERSION, Answer, answer, parse_request
+from synth.engine.scripted_chat import SCRIPT_VERSION, Answer, answer, parse_request
+from synth.engine.scripted_markers import OUTCOMES
 
 
 def answered(body: Mapping[str, Any]) -> Answer:

@@ -1,4 +1,4 @@
-"""Endpoints of others, the scripted server and vLLM's launch: what is checked, and what is said when it is wrong."""
+"""Endpoints of others and the scripted server: what is checked, what each replica gets, what is said when it is wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from synth.engine import servers, supervisor
+from synth.engine import launch, outside, servers, supervisor
 from synth.engine.roles import ModelConfig, ModelRun
 from synth.engine.scripted import SCRIPT_VERSION
 from synth.errors import EndpointError, RecipeError
@@ -24,7 +25,6 @@ from synth.errors import EndpointError, RecipeError
 KEY = "sk-planted-key-that-must-never-be-seen"
 OPENAI = ModelConfig(backend="openai", model="some-model", revision="2026-01-01")
 SCRIPTED = ModelConfig(backend="scripted")
-VLLM = ModelConfig(backend="vllm", weights="hub/model", revision="abc123", context_tokens=2048)
 Reply = tuple[int, dict[str, str], bytes]
 MODELS: Reply = (200, {}, b'{"object": "list", "data": [{"id": "some-model"}]}')
 
@@ -77,7 +77,7 @@ def site() -> Iterator[Callable[..., Site]]:
 @pytest.fixture(autouse=True)
 def quick_and_clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Short pauses between tries; a planted key in the environment; no child left behind by any failure."""
-    monkeypatch.setattr(servers, "_FIRST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(outside, "_FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.setenv("PLANTED_KEY", KEY)
     before = set(supervisor._RUNNING)
     yield
@@ -91,8 +91,25 @@ def test_an_outside_endpoint_is_checked_and_gets_the_key(site: Callable[..., Sit
     assert there.seen == [("/v1/models", f"Bearer {KEY}")]
     assert (endpoint.base_url, endpoint.model, endpoint.gpus) == (f"{there.url}/v1", "some-model", 3)
     assert (endpoint.api_key, endpoint.child) == (KEY, None)
+    assert (endpoint.name, endpoint.root) == ("m/0", there.url)
     assert KEY not in repr(endpoint) and KEY not in json.dumps(endpoint.identity)
     endpoint.stop()
+
+
+def test_each_replica_is_an_endpoint_of_its_own(site: Callable[..., Site], tmp_path: Path) -> None:
+    sites = [site(MODELS), site(MODELS)]
+    run = ModelRun(base_urls=tuple(f"{there.url}/v1" for there in sites))
+    found = [servers.start("m", OPENAI, run, tmp_path, replica) for replica in range(run.copies)]
+    assert [endpoint.name for endpoint in found] == ["m/0", "m/1"]
+    assert [endpoint.root for endpoint in found] == [there.url for there in sites]
+    assert [len(there.seen) for there in sites] == [1, 1]
+
+
+def test_a_wrong_url_among_several_is_named_by_its_place(site: Callable[..., Site], tmp_path: Path) -> None:
+    run = ModelRun(base_urls=(site(MODELS).url, site((404, {}, b"")).url))
+    servers.start("m", OPENAI, run, tmp_path, 0)
+    with pytest.raises(RecipeError, match=r"run\.models\.m\.base_urls\[1\]: wrong URL"):
+        servers.start("m", OPENAI, run, tmp_path, 1)
 
 
 def test_without_a_key_none_is_sent(site: Callable[..., Site], tmp_path: Path) -> None:
@@ -131,7 +148,7 @@ def test_what_is_wrong_with_an_outside_endpoint_is_said(
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{servers._free_port()}/v1"
+    url = f"http://127.0.0.1:{launch.free_port()}/v1"
     with pytest.raises(EndpointError) as caught:
         servers.start("m", OPENAI, ModelRun(base_url=url), tmp_path)
     for words in ("'m'", f"{url}/models", "5 tries", "refused", "run.models.m.base_url", "same command again"):
@@ -140,10 +157,10 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 def test_a_proxy_of_the_environment_is_not_asked(site: Callable[..., Site]) -> None:
     """As the client that sends the asks asks none. In a process of its own, because proxies are read once."""
-    program = "import sys; from synth.engine import servers; print(servers._get(sys.argv[1], None)[0])"
-    environment = {**servers._environment(), "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    program = "import sys; from synth.engine import outside; print(outside.get(sys.argv[1], None)[0])"
+    variables = {**environment(), "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
     argv = [sys.executable, "-c", program, site(MODELS).url]
-    assert subprocess.run(argv, env=environment, capture_output=True, check=True).stdout == b"200\n"
+    assert subprocess.run(argv, env=variables, capture_output=True, check=True).stdout == b"200\n"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +206,7 @@ def test_the_scripted_server_is_started_with_its_arguments_and_a_key(tmp_path: P
         with urllib.request.urlopen(request) as response:
             assert json.load(response)["choices"][0]["message"]["content"]
         assert log.read_text().count('"request"') == 1
-        assert servers._get(f"{endpoint.base_url}/models", None)[0] == 401
+        assert outside.get(f"{endpoint.base_url}/models", None)[0] == 401
     finally:
         endpoint.stop()
     assert endpoint.engine_version == f"scripted-{SCRIPT_VERSION}"
@@ -200,8 +217,8 @@ def test_a_key_of_one_s_own_is_taken_for_a_child(tmp_path: Path) -> None:
     endpoint = servers.start("m", SCRIPTED, ModelRun(api_key_env="PLANTED_KEY"), tmp_path)
     try:
         assert endpoint.api_key == KEY
-        assert servers._get(f"{endpoint.base_url}/models", KEY)[0] == 200
-        assert servers._get(f"{endpoint.base_url}/models", "another")[0] == 401
+        assert outside.get(f"{endpoint.base_url}/models", KEY)[0] == 200
+        assert outside.get(f"{endpoint.base_url}/models", "another")[0] == 401
     finally:
         endpoint.stop()
 
@@ -232,92 +249,100 @@ def test_identities_of_declared_models() -> None:
     assert servers.identity(other) != declared
 
 
-FAKE_VLLM = """
-import http.server, json, os, sys, time
-asked = 0
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        global asked
-        asked += 1
-        ready = self.path == "/version" or asked > 2 and "--never-ready" not in sys.argv
-        self.send_response(200 if ready else 503)
-        self.end_headers()
-        self.wfile.write(b'{"version": "9.9"}' if self.path == "/version" else b"")
-    def log_message(self, *_): pass
-given = {"argv": sys.argv[1:], "key": os.environ["VLLM_API_KEY"], "track": os.environ["DO_NOT_TRACK"]}
-open(os.environ["GIVEN"], "w").write(json.dumps(given))
-if "--out-of-memory" in sys.argv:
-    sys.exit("torch.OutOfMemoryError: CUDA out of memory. Key " + os.environ["VLLM_API_KEY"])
-if "--killed" in sys.argv:
-    os.kill(os.getpid(), 9)
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
-"""
-
-
-@pytest.fixture
-def vllm_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package that is launched and asked exactly as vLLM is; what it was given lies in the file returned."""
-    module = tmp_path / "packages" / "vllm" / "entrypoints" / "openai" / "api_server.py"
-    module.parent.mkdir(parents=True)
-    module.write_text(FAKE_VLLM)
-    for folder in (module.parent, module.parent.parent, module.parent.parent.parent):
-        (folder / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path / "packages")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
-    monkeypatch.setenv("GIVEN", str(tmp_path / "given.json"))
-    return tmp_path / "given.json"
-
-
-def test_vllm_is_launched_on_loopback_with_a_hidden_key(vllm_package: Path, tmp_path: Path) -> None:
-    endpoint = servers.start("m", VLLM, ModelRun(args=("--dtype", "float32"), gpus=1), tmp_path / "scratch")
-    endpoint.stop()
-    given = json.loads(vllm_package.read_text())
-    port = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/v1", endpoint.base_url)
-    assert port is not None
-    where = ["--host", "127.0.0.1", "--port", port[1]]
-    what = ["--model", "hub/model", "--revision", "abc123", "--max-model-len", "2048", "--dtype", "float32"]
-    assert given["argv"] == where + what
-    assert given["track"] == "1"
-    assert given["key"] == endpoint.api_key and len(given["key"]) >= 32
-    assert (endpoint.model, endpoint.engine_version, endpoint.gpus) == ("hub/model", "vllm 9.9", 1)
-
-
-@pytest.mark.parametrize(
-    ("argument", "timeout_seconds", "words"),
-    [
-        pytest.param("--out-of-memory", 60.0, "not enough memory", id="says it has no memory"),
-        pytest.param("--killed", 60.0, "exit code 137): it was killed", id="killed for memory"),
-        pytest.param("--never-ready", 1.0, "did not answer within 1 s", id="hangs"),
-    ],
-)
-def test_a_vllm_that_does_not_come_up(
-    vllm_package: Path, tmp_path: Path, argument: str, timeout_seconds: float, words: str
-) -> None:
-    run = ModelRun(args=(argument,), start_timeout_seconds=timeout_seconds)
-    with pytest.raises(EndpointError, match=re.escape(words)) as caught:
-        servers.start("m", VLLM, run, tmp_path / "scratch")
-    assert json.loads(vllm_package.read_text())["key"] not in str(caught.value)
-    assert "run.models.m." in str(caught.value)
-    assert str(tmp_path / "scratch" / "m" / "server.log") in str(caught.value)
-
-
-def test_a_key_among_vllm_s_arguments_is_refused(vllm_package: Path, tmp_path: Path) -> None:
-    for args in (("--api-key", KEY), (f"--api-key={KEY}",)):
-        with pytest.raises(RecipeError, match=r"run\.models\.m\.args") as caught:
-            servers.start("m", VLLM, ModelRun(args=args), tmp_path / "scratch")
-        assert KEY not in str(caught.value)
-    assert not vllm_package.exists()
-
-
-@pytest.mark.skipif(servers.importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
-def test_a_missing_vllm_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"(?s)models\.m\.backend: vllm is not installed.*synth\[vllm\]"):
-        servers.start("m", VLLM, ModelRun(), tmp_path / "scratch")
-    assert not list(tmp_path.rglob("*.log"))
+def environment(replica: int = 0, first_gpu: int = 0, **run: Any) -> dict[str, str]:
+    return launch.environment("m", ModelRun(**run), replica, first_gpu)
 
 
 def test_the_environment_keeps_what_was_in_pythonpath(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/a")
-    assert servers._environment()["PYTHONPATH"].split(os.pathsep)[1:] == ["/a"]
+    assert environment()["PYTHONPATH"].split(os.pathsep)[1:] == ["/a"]
     monkeypatch.delenv("PYTHONPATH")
-    assert os.pathsep not in servers._environment()["PYTHONPATH"]
+    assert os.pathsep not in environment()["PYTHONPATH"]
+
+
+def test_replicas_have_their_own_folders_ports_and_logs(tmp_path: Path) -> None:
+    run = ModelRun(replicas=2, port=two_free_ports())
+    found = [servers.start("m", SCRIPTED, run, tmp_path, replica) for replica in (0, 1)]
+    for endpoint in found:
+        endpoint.stop()
+    assert [endpoint.base_url for endpoint in found] == [f"http://127.0.0.1:{run.port + at}/v1" for at in (0, 1)]
+    assert [endpoint.root for endpoint in found] == [f"http://127.0.0.1:{run.port + at}" for at in (0, 1)]
+    assert found[0].api_key != found[1].api_key
+    assert [path.parent.name for path in sorted(tmp_path.rglob("server.log"))] == ["m-0", "m-1"]
+
+
+def two_free_ports() -> int:
+    """The first of two ports in a row that are free."""
+    while True:
+        first = launch.free_port()
+        try:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", first + 1))
+        except OSError:
+            continue
+        return first
+
+
+def test_ports_beyond_the_last_are_refused(tmp_path: Path) -> None:
+    run = ModelRun(replicas=3, port=65534)
+    with pytest.raises(RecipeError, match=r"(?s)run\.models\.m\.port: no ports left for 3 replicas.*at most 65533"):
+        servers.start("m", SCRIPTED, run, tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "nodes", "replica", "first_gpu", "given"),
+    [
+        pytest.param(None, 8, 0, 0, "0,1", id="the first group"),
+        pytest.param(None, 8, 2, 0, "4,5", id="the third group"),
+        pytest.param(None, 8, 1, 1, "3,4", id="after the one of another model"),
+        pytest.param(None, 0, 2, 0, "4,5", id="nobody knows how many there are"),
+        pytest.param("7,6,5,4,3,2", 8, 1, 0, "5,4", id="among those we were given, in their order"),
+        pytest.param("GPU-a, GPU-b,GPU-c,GPU-d,GPU-e,GPU-f", 8, 2, 0, "GPU-e,GPU-f", id="by UUID"),
+    ],
+)
+def test_each_replica_sees_only_its_own_gpus(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inherited: str | None,
+    nodes: int,
+    replica: int,
+    first_gpu: int,
+    given: str,
+) -> None:
+    visible(tmp_path, monkeypatch, inherited, nodes)
+    assert environment(replica, first_gpu, gpus=2, replicas=3)["CUDA_VISIBLE_DEVICES"] == given
+
+
+@pytest.mark.parametrize(
+    ("inherited", "nodes", "first_gpu", "there"),
+    [
+        pytest.param(None, 5, 0, 5, id="too few in the node"),
+        pytest.param("0,1,2,3,4,5", 8, 1, 6, id="another model has one of them"),
+        pytest.param("0,1,-1,2,3,4,5", 8, 0, 2, id="CUDA stops at -1"),
+        pytest.param("", 8, 0, 0, id="all are hidden"),
+    ],
+)
+def test_fewer_gpus_than_the_replicas_need_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: str | None, nodes: int, first_gpu: int, there: int
+) -> None:
+    visible(tmp_path, monkeypatch, inherited, nodes)
+    with pytest.raises(RecipeError, match=rf"(?s)run\.models\.m: 3 replicas with 2 GPUs.*at most {there} GPUs"):
+        environment(0, first_gpu, gpus=2, replicas=3)
+
+
+def test_without_gpus_the_environment_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    visible(tmp_path, monkeypatch, None, 4)
+    assert "CUDA_VISIBLE_DEVICES" not in environment()
+    visible(tmp_path, monkeypatch, "3", 4)
+    assert environment()["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def visible(folder: Path, monkeypatch: pytest.MonkeyPatch, inherited: str | None, nodes: int) -> None:
+    """A node with so many GPUs, under that CUDA_VISIBLE_DEVICES."""
+    monkeypatch.setattr(launch, "_DEVICES", folder)
+    for name in [*(f"nvidia{number}" for number in range(nodes)), "nvidiactl", "nvidia-uvm"]:
+        (folder / name).touch()
+    if inherited is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)

@@ -17,6 +17,7 @@ import orjson
 from flows import loop
 from flows.commands.home import home_of
 from flows.display import Display, closing_table, say
+from flows.open_journals import refuse_changed_models
 from flows.recipe import Recipe, load
 from flows.runs import RunRecord, new_run_id
 from flows.session import Session
@@ -39,6 +40,8 @@ def main(options: argparse.Namespace) -> int:
         session = Session.open(recipe, options.recipe.absolute().parent, store)
         if session.pinned and not session.new_files() and not session.pending():
             return _nothing_to_do(session, home, options.json)
+        if session.pinned and not session.wave():
+            return _enough(session, options.json)
         return _run(recipe, store, home, options)
 
 
@@ -68,6 +71,8 @@ def _nothing_to_do(session: Session, home: Path, json: bool) -> int:
 def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) -> int:
     run_id = new_run_id()
     engine = Engine(_settings(recipe, store, run_id))
+    if not options.new_model:
+        refuse_changed_models(recipe, store, engine.identities)
     display = Display(recipe, engine.stats, live=not options.json)
     session = Session.open(recipe, options.recipe.absolute().parent, store, run_id, engine, display.on_object)
     record = RunRecord(store, session, options.recipe)
@@ -78,7 +83,8 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
         with _stopping(engine, recipe.run.grace_seconds), display:
             if session.needs_models():
                 engine.load()
-            outcome = _waves(session, options.no_prefect)
+            _waves(session, options.no_prefect)
+            outcome = "released" if session.released else "budget_reached"
     except (GateError, Interrupted) as stopped:
         outcome, error = ("gate_failed" if isinstance(stopped, GateError) else "interrupted"), stopped
     finally:
@@ -90,20 +96,34 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
     return _report(session, outcome, error, summary, options)
 
 
-def _waves(session: Session, no_prefect: bool) -> str:
+def _enough(session: Session, json: bool) -> int:
+    """The release holds what was wanted."""
+    release, held, wanted = session.pinned, session.tokens(), session.recipe.run.budget.target_kept_tokens
+    assert release is not None
+    if json:
+        print(orjson.dumps({"outcome": "target_reached", "release": release.number, "kept_tokens": held}).decode())
+    else:
+        print(
+            f"nothing to do: release {release.number} of {release.recipe!r} holds {held:,} generated tokens, "
+            f"target_kept_tokens is {wanted:,}\n  {len(session.pending())} partitions are left for a higher target."
+        )
+    return 0
+
+
+def _waves(session: Session, no_prefect: bool) -> None:
     if no_prefect:
         loop.run_directly(session)
     else:
         from flows import pipeline
 
         pipeline.run_under_prefect(session)
-    return "released"
 
 
 def _settings(recipe: Recipe, store: Store, run_id: str) -> Settings:
     scratch = Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
+    run = recipe.run
     return Settings(
-        recipe.models, recipe.run.models, recipe.roles, run_id, scratch / "servers", recipe.run.grace_seconds
+        recipe.models, run.models, recipe.roles, run_id, scratch / "servers", run.grace_seconds, run.budget, say
     )
 
 
@@ -137,11 +157,27 @@ def _report(session: Session, outcome: str, error: BaseException | None, summary
         print(orjson.dumps(summary, option=orjson.OPT_INDENT_2).decode())
     elif outcome == "released":
         closing_table(summary)
+    if session.ended:
+        say(_how_it_ended(session, summary, options))
     if isinstance(error, GateError):
         print(f"synth: {error}", file=sys.stderr)
         return error.exit_code
-    if outcome == "interrupted":
+    if outcome == "interrupted" and not session.ended:
         again = f"synth run {options.recipe}"
         say(f"stopped. Everything answered is kept and paid once. To go on: {again}")
         return EXIT_INTERRUPTED
     return 0
+
+
+def _how_it_ended(session: Session, summary: dict[str, Any], options: Any) -> str:
+    """A budget or target ended the run: what is there, what is open, how to go on."""
+    left = len(session.pending())
+    what = f"{session.ended}: " + (
+        "the complete partitions are released" if session.released else "no partition is complete"
+    )
+    late = (
+        f"; {summary['in_flight_at_limit']} asks were in flight and are paid too"
+        if "in_flight_at_limit" in summary
+        else ""
+    )
+    return f"{what}, {left} partitions are left{late}. To go on, raise [run.budget] and run: synth run {options.recipe}"

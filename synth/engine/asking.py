@@ -1,44 +1,57 @@
-"""One seed's way of asking: look up, wait for a place, write the send, send, judge, write the answer."""
+"""One seed's way of asking: look up, write the send, take a place, send, judge, write the answer or climb the ladder."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from synth.ask import Completion, Message
 from synth.digest import digest
-from synth.engine import outcomes
-from synth.engine.client import Client, Fault, Misconfigured, Rejected, Reply
-from synth.engine.journal import Answer, Journal, Send
-from synth.engine.roles import RoleConfig
-from synth.engine.slots import Priority
-from synth.errors import EndpointError, RecipeError, fail
+from synth.engine import ladder, outcomes, probes
+from synth.engine.client import Fault, Misconfigured, Rejected, Reply
+from synth.engine.control import BREAKER, Controls
+from synth.engine.journal import Answer, End, Journal, Send, new_attempt_id, now_us
+from synth.engine.ladder import Step, Verdict
+from synth.engine.pool import Priority, Replica, company
+from synth.errors import EndpointError, RecipeError, SynthError, fail
 from synth.rows import SEED_MARK, Seed
 
 if TYPE_CHECKING:
-    from synth.engine.engine import Engine, Model
+    from synth.engine.engine import Engine
+    from synth.engine.model import Model, Role
 
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30.0
 
 
 class Asker:
-    """The `ask` that a family gets (see synth.ask.Ask), bound to one seed of one open partition."""
+    """The `ask` that a family gets (see synth.ask.Ask), bound to one seed of one open partition.
+
+    `known` are accepted answers by ask id, `verdicts` those of answers that were not accepted, by ask id and in order.
+    """
 
     def __init__(
-        self, engine: Engine, journal: Journal, known: dict[str, Mapping[str, Any]], seed: Seed, priority: Priority
+        self,
+        engine: Engine,
+        journal: Journal,
+        known: dict[str, Mapping[str, Any]],
+        verdicts: Mapping[str, Sequence[tuple[str, str]]],
+        seed: Seed,
+        priority: Priority,
     ) -> None:
         self.seed = seed
         self.asked: set[str] = set()
         self._engine = engine
         self._journal = journal
         self._known = known
+        self._verdicts = verdicts
         self._priority = priority
         self._running: dict[str, asyncio.Task[Completion]] = {}
 
@@ -54,19 +67,19 @@ class Asker:
         top_p: float | None = None,
         accept: Callable[[Completion], bool] | None = None,
     ) -> Completion:
-        """See synth.ask.Ask. A role with one model has nobody to escalate to, so `accept` is not consulted."""
-        config = self._role(role)
+        """See synth.ask.Ask."""
+        policy = self._role(role)
         given = {
             "temperature": temperature,
             "top_p": top_p,
             "max_tokens": max_tokens,
             "thinking_tokens": thinking_tokens,
         }
-        sampling = {**config.sampling.content(), **{name: value for name, value in given.items() if value is not None}}
+        sampling = {**policy.sampling, **{name: value for name, value in given.items() if value is not None}}
         question = {"messages": list(messages), "sampling": sampling, "schema": schema}
         identity = {
             "seed_id": self.seed.id,
-            "policy": self._engine.policies[role],
+            "policy": policy.digest,
             "question": question,
             "sample_index": sample_index,
         }
@@ -76,15 +89,15 @@ class Asker:
             self._engine.stats.replayed += 1
             return _replayed(self._known[ask_id], schema)
         if ask_id not in self._running:
-            work = self._answer(ask_id, role, config, question, sample_index)
+            work = self._answer(ask_id, policy, question, sample_index, accept)
             task = asyncio.get_running_loop().create_task(work)
             self._running[ask_id] = task
             self._engine.asks.add(task)
             task.add_done_callback(self._engine.asks.discard)
         return await self._running[ask_id]
 
-    def _role(self, role: str) -> RoleConfig:
-        roles = self._engine.settings.roles
+    def _role(self, role: str) -> Role:
+        roles = self._engine.roles
         if role not in roles:
             raise fail(
                 RecipeError,
@@ -95,133 +108,224 @@ class Asker:
         return roles[role]
 
     async def _answer(
-        self, ask_id: str, role: str, config: RoleConfig, question: dict[str, Any], sample_index: int
+        self,
+        ask_id: str,
+        role: Role,
+        question: dict[str, Any],
+        sample_index: int,
+        accept: Callable[[Completion], bool] | None,
     ) -> Completion:
-        model = self._engine.models[config.models[0]]
-        prompt, sampling = self._prompt(question), _json(question["sampling"])
-        attempt_id, reply = await self._sent(model, ask_id, question)
-        if isinstance(reply, Rejected):
-            done = Completion(ask_id, "dead_letter", str(reply), model.title)  # what the endpoint said
-            usage: tuple[int | None, int | None] = (None, None)
-        else:
-            done = _completion(ask_id, model.title, reply, question)
-            usage = (reply.usage_prompt_tokens, reply.usage_completion_tokens)
-        answer = Answer(done, role, self.seed.id, digest(prompt), prompt, sampling, sample_index, attempt_id)
-        await self._journal.accept(answer, usage)
+        """Climb the ladder until an answer stands. What earlier runs were told is not asked again."""
+        sampling = question["sampling"]
+        verdicts: list[Verdict] = [verdict for _, verdict in self._verdicts.get(ask_id, ())]  # type: ignore[misc]
+        steps = ladder.replay(role.config, sampling, verdicts)
+        while True:
+            step = steps[-1]
+            model = self._engine.models[role.config.models[step.model]]
+            end, reply, escaped = await self._sent(model, ask_id, step, question)
+            done = _completion(ask_id, model, reply, question, step)
+            self._engine.answered(model, done)
+            verdict = _verdict(done, accept)
+            following = ladder.after(role.config, sampling, steps, verdict)
+            if following is None:
+                break
+            self._journal.end(end, done, verdict)
+            steps.append(following)
+        prompt, prompt_id = _stored_prompt(question["messages"], self.seed.text)
+        sent = _json(ladder.spent_sampling(sampling, step))
+        answer = Answer(done, role.name, self.seed.id, prompt_id, prompt, sent, sample_index, escaped, end)
+        self._journal.accept(answer)
         self._known[ask_id] = answer.row()
-        stats = self._engine.stats
-        stats.asks += 1
-        stats.prompt_tokens += done.prompt_tokens
-        stats.completion_tokens += done.completion_tokens + done.reasoning_tokens
-        model.prompt_tokens += done.prompt_tokens
-        model.completion_tokens += done.completion_tokens + done.reasoning_tokens
-        stats.last_answer = time.monotonic()
         return done
 
-    async def _sent(self, model: Model, ask_id: str, question: dict[str, Any]) -> tuple[str, Reply | Rejected]:
-        """Try until the endpoint gives a verdict; faults of the world are waited out, up to the model's max_attempts."""
-        client = await self._engine.client(model)
-        body = _body(client.endpoint.model, ask_id, question)
-        for attempt in range(1, model.run.max_attempts + 1):
-            attempt_id = uuid.uuid4().hex
-            await model.slots.acquire(self._priority)
-            self._enter(model)
+    async def _sent(
+        self, model: Model, ask_id: str, step: Step, question: dict[str, Any]
+    ) -> tuple[End, Reply | Rejected, int]:
+        """Try until the endpoint gives a verdict. Faults of the world are waited out; what the waits cost is no try.
+
+        Returns how the attempt ended, what came back, and how many control tokens of the prompt were made harmless.
+        """
+        model.load(self._engine)
+        await model.ready()
+        body, escaped = model.body(ask_id, question, step)
+        tries = _Tries(model)
+        while True:
+            attempt_id = new_attempt_id()
+            reply = await self._attempt(
+                model, Send(attempt_id, ask_id, *model.provenance, step.number, step.rung), body, tries
+            )
+            if isinstance(reply, Fault):
+                await tries.wait()
+            else:
+                return tries.end, reply, escaped
+
+    async def _attempt(self, model: Model, send: Send, body: dict[str, Any], tries: _Tries) -> Reply | Rejected | Fault:
+        """One attempt. A Fault that comes back may be tried again; one that may not is raised as an EndpointError."""
+        pool, deaths = model.pool, tries.deaths
+        await pool.ticket(self._priority)
+        try:
+            await self._journal.send(send)
             try:
-                await self._journal.send(Send(attempt_id, ask_id, *self._provenance(model, client)))
-                return attempt_id, await client.chat(body)
+                replica = await pool.take(self._priority, deaths)
+            except BaseException:
+                self._journal.end(End(send.attempt_id, "not_sent"))
+                raise
+            self._engine.sending()
+            tries.begin(send.attempt_id, replica)
+            fault: Fault
+            try:
+                assert replica.client is not None
+                reply = await replica.client.chat(body)
+                pool.answered(replica)
+                tries.ended("ok", reply)
+                return reply
             except Rejected as verdict:
-                return attempt_id, verdict
+                tries.ended("rejected")
+                return verdict
             except Misconfigured as error:
-                await self._journal.end(attempt_id, "refused")
+                self._journal.end(tries.ended("refused"))
                 raise self._give_up(
                     model, f"refuses our requests: {error}", "check base_url, model and the API key"
                 ) from None
-            except Fault as fault:
-                await self._journal.end(attempt_id, fault.status)
-                self._engine.stats.faults += 1
-                last, wait = fault, fault.retry_after_seconds or _backoff_seconds(attempt)
+            except Fault as error:
+                fault = error
             finally:
-                self._leave(model)
-            if attempt < model.run.max_attempts:
-                await asyncio.sleep(wait)
-        what = f"failed {model.run.max_attempts} times in a row on one ask; last: {last.status} ({last})"
+                self._engine.stats.in_flight -= 1
+                pool.give(replica, deaths)
+        finally:
+            pool.done()
+        return await self._failed(model, replica, fault, tries)
+
+    async def _failed(self, model: Model, replica: Replica, fault: Fault, tries: _Tries) -> Rejected | Fault:
+        """A fault of the world: whose was it, and what does it cost? A verdict when it is the ask's own fault."""
+        self._engine.stats.faults += 1
+        if await model.keepers[replica.name].died(tries.life, fault.status):
+            return self._died(replica, fault, tries)
+        if fault.overloaded:
+            model.pool.overloaded(replica, tries.sent_at, fault.retry_after_seconds)
+        charged = fault.status not in ("http_429", "http_503", "refused")
+        tries.count(charged, fault)
+        end = tries.ended(fault.status)
+        silent_seconds = model.silent_seconds(tries.first_fault_at)
+        if not charged and silent_seconds > model.run.outage_seconds:
+            self._journal.end(end)
+            what = f"has given no answer for {silent_seconds:.0f} s; last: {fault.status} ({fault})"
+            raise self._give_up(model, what, "see that the server runs")
+        if tries.charged < model.run.max_attempts:
+            self._journal.end(end)
+            return fault
+        what = f"failed {tries.charged} times in a row on one ask; last: {fault.status} ({fault})"
+        if replica.client and await probes.answers(replica.client):
+            return Rejected(f"{what}, while it answered others")
+        self._journal.end(end)
         raise self._give_up(model, what, "see that the server runs")
 
-    def _provenance(self, model: Model, client: Client) -> tuple[str, str, str, str]:
-        return self._engine.settings.run_id, model.name, model.title, client.endpoint.engine_version
+    def _died(self, replica: Replica, fault: Fault, tries: _Tries) -> Rejected | Fault:
+        """The server died under this ask. Was it alone, and not for the first time, then it is why."""
+        end = tries.ended("server_died" if replica.life != tries.life and not tries.outside else fault.status)
+        if tries.outside:
+            self._journal.end(end)
+            return fault
+        alone = company(replica.limit, tries.deaths) == 1 and tries.deaths > 0
+        tries.deaths += 1
+        if alone:
+            return Rejected(
+                f"the server died {tries.deaths} times while it worked on this ask, at last on nothing else"
+            )
+        self._journal.end(end)
+        return fault
 
-    def _enter(self, model: Model) -> None:
-        stats, now = self._engine.stats, time.monotonic()
-        stats.attempts += 1
-        stats.in_flight += 1
-        stats.first_send = stats.first_send or now
-        model.in_flight += 1
-        if model.in_flight == 1:
-            model.busy_since = now
-
-    def _leave(self, model: Model) -> None:
-        self._engine.stats.in_flight -= 1
-        model.in_flight -= 1
-        if model.in_flight == 0:
-            model.busy_seconds += time.monotonic() - model.busy_since
-        model.slots.release()
-
-    def _give_up(self, model: Model, what: str, do: str) -> EndpointError:
-        endpoint = model.endpoint.result()
-        lines = [f"the model {model.name!r} at {endpoint.base_url} {what}"]
-        if endpoint.child and not endpoint.child.alive():
-            lines = [f"the server of the model {model.name!r} died; its last lines:", *endpoint.child.last_lines(5)]
+    def _give_up(self, model: Model, what: str, do: str) -> SynthError:
+        where = ", ".join(sorted({keeper.where for keeper in model.keepers.values()}))
         advice = f"{do}, then run the same command again: what was answered is kept and not paid again"
-        error = fail(EndpointError, "\n".join(lines), do=advice)
-        assert isinstance(error, EndpointError)
+        error = fail(EndpointError, f"the model {model.name!r} at {where} {what}", do=advice)
         self._engine.fail(error)
         return error
 
-    def _prompt(self, question: dict[str, Any]) -> str:
-        """The messages as stored: the seed's text replaced by a mark, so that asks with one wording share one prompt."""
-        messages = question["messages"]
-        text = self.seed.text
-        if not text or any(SEED_MARK in message["content"] for message in messages):
-            return _json(messages)
-        return _json([{**message, "content": message["content"].replace(text, SEED_MARK)} for message in messages])
+
+class _Tries:
+    """The attempts of one step so far, and the clock of the present one."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._pauses = 0
+        self._pause_seconds = 0.0
+        self.charged = 0
+        self.deaths = 0
+        self.first_fault_at = 0.0
+        self.outside = False
+        self.life = 0
+        self.sent_at = 0.0
+        self._sent_us = 0
+        self._attempt_id = ""
+        self._endpoint = ""
+        self.end = End("", "")
+
+    def begin(self, attempt_id: str, replica: Replica) -> None:
+        """An attempt is sent now."""
+        self._attempt_id, self._endpoint, self.life = attempt_id, replica.name, replica.life
+        self.outside = replica.client is not None and replica.client.endpoint.child is None
+        self.sent_at, self._sent_us = time.monotonic(), now_us()
+        self._pause_seconds = 0.0
+
+    def ended(self, status: str, reply: Reply | None = None) -> End:
+        """The present attempt is over."""
+        usage = (reply.usage_prompt_tokens, reply.usage_completion_tokens) if reply else (None, None)
+        self.end = End(self._attempt_id, status, self._endpoint, self._sent_us, *usage)
+        return self.end
+
+    def count(self, charged: bool, fault: Fault) -> None:
+        """A fault that was not the server's death: how long to wait, and whether it counts as a try of this ask."""
+        self.charged += charged
+        self._pauses += 1
+        self.first_fault_at = self.first_fault_at or time.monotonic()
+        self._pause_seconds = fault.retry_after_seconds or _backoff_seconds(self._pauses)
+
+    async def wait(self) -> None:
+        """Before the next attempt."""
+        if self._pause_seconds:
+            await self._model.pool.pause(self._pause_seconds + self._model.retries.delay_seconds())
+
+
+def _verdict(done: Completion, accept: Callable[[Completion], bool] | None) -> Verdict:
+    if not done.ok:
+        return done.outcome
+    return "accepted" if accept is None or accept(done) else "not_accepted"
+
+
+def _stored_prompt(messages: Sequence[Message], text: str) -> tuple[str, str]:
+    """The messages as stored, and their digest: the seed's text is a mark, so that asks with one wording share a prompt."""
+    marked: Sequence[Mapping[str, object]] = messages
+    if text and not any(SEED_MARK in message["content"] for message in messages):
+        marked = [{**message, "content": message["content"].replace(text, SEED_MARK)} for message in messages]
+    prompt = _json(marked)
+    return prompt, _prompt_id(prompt)
+
+
+_prompt_id = lru_cache(maxsize=4096)(digest)
 
 
 def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _backoff_seconds(attempt: int) -> float:
-    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1))
+def _backoff_seconds(pauses: int) -> float:
+    longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** (pauses - 1))
     return longest * random.uniform(0.5, 1.0)
 
 
-def _body(model: str, ask_id: str, question: dict[str, Any]) -> dict[str, Any]:
-    """The request. Its sampling seed comes from the ask, so that samples of one question differ and a replay would not."""
-    sampling = question["sampling"]
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": question["messages"],
-        "temperature": sampling["temperature"],
-        "top_p": sampling["top_p"],
-        "max_tokens": sampling["max_tokens"] + sampling["thinking_tokens"],
-        "seed": int(ask_id[:7], 16),
-    }
-    if question["schema"] is not None:
-        named = {"name": "answer", "schema": question["schema"], "strict": True}
-        body["response_format"] = {"type": "json_schema", "json_schema": named}
-    return body
-
-
-def _completion(ask_id: str, model: str, reply: Reply, question: dict[str, Any]) -> Completion:
-    judged = outcomes.judge(reply.message, reply.finish_reason, question["schema"])
+def _completion(ask_id: str, model: Model, reply: Reply | Rejected, question: dict[str, Any], step: Step) -> Completion:
+    if isinstance(reply, Rejected):
+        return Completion(ask_id, "dead_letter", str(reply), model.title)  # what the endpoint said
+    judged = _judge(model.controls, reply, question["schema"])
     total = reply.usage_completion_tokens or 0
-    thinking = _thinking_tokens(judged, total)
-    budget = question["sampling"]["thinking_tokens"]
+    thinking = _thinking_tokens(judged, total, reply.usage_reasoning_tokens)
+    budget = ladder.spent_sampling(question["sampling"], step)["thinking_tokens"]
     return Completion(
         ask_id=ask_id,
         outcome=judged.outcome,
         text=judged.text,
-        model=model,
+        model=model.title,
         parsed=judged.parsed,
         reasoning=judged.reasoning,
         budget_hit=bool(budget) and thinking >= budget,
@@ -231,9 +335,26 @@ def _completion(ask_id: str, model: str, reply: Reply, question: dict[str, Any])
     )
 
 
-def _thinking_tokens(judged: outcomes.Judged, total: int) -> int:
-    """The endpoint's completion tokens, shared out between thinking and answer by their bytes."""
+def _judge(controls: Controls, reply: Reply, schema: Mapping[str, Any] | None) -> outcomes.Judged:
+    """The answer judged, with what was made harmless in the prompt put back where the model repeats it."""
+    judged = outcomes.judge(reply.message, reply.finish_reason, schema, controls.leaked)
+    if BREAKER in judged.text:
+        text = controls.unescape(judged.text)
+        judged = replace(
+            judged, text=text, parsed=outcomes.parse(text, schema) if judged.parsed is not None and schema else None
+        )
+    if judged.parsed is not None and controls.leaked(
+        orjson.dumps(judged.parsed).decode()
+    ):  # JSON can spell < as \u003c
+        return replace(judged, outcome="tag_leak", parsed=None)
+    return judged
+
+
+def _thinking_tokens(judged: outcomes.Judged, total: int, reported: int | None) -> int:
+    """Tokens of the thought: as reported, or the endpoint's total shared out between thinking and answer by their bytes."""
     thinking_bytes = len((judged.reasoning or "").encode())
+    if reported is not None and 0 < reported <= total:
+        return reported
     if not thinking_bytes:
         return 0
     return round(total * thinking_bytes / (thinking_bytes + len(judged.text.encode())))

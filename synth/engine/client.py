@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -12,7 +14,10 @@ import orjson
 from synth.engine.servers import Endpoint
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
+_OVERLOADED = frozenset({"http_429", "http_503", "timeout"})
 _REJECTED = frozenset({400, 413, 422})
+_LONGEST_RETRY_AFTER_SECONDS = 600.0
+_LOOK_SECONDS = 10.0
 
 
 class Fault(Exception):
@@ -22,6 +27,11 @@ class Fault(Exception):
         super().__init__(detail)
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether the endpoint had too much to do, so that it should be sent less."""
+        return self.status in _OVERLOADED
 
 
 class Rejected(Exception):
@@ -40,6 +50,7 @@ class Reply:
     finish_reason: str | None
     usage_prompt_tokens: int | None
     usage_completion_tokens: int | None
+    usage_reasoning_tokens: int | None = None
 
 
 class Client:
@@ -50,17 +61,17 @@ class Client:
         if endpoint.api_key:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
         self.endpoint = endpoint
-        self._url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+        self._chat_url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
         self._session = aiohttp.ClientSession(
             headers=headers,
-            connector=aiohttp.TCPConnector(limit=in_flight),
+            connector=aiohttp.TCPConnector(limit=in_flight + 2),  # and two to look after it
             timeout=aiohttp.ClientTimeout(total=timeout_seconds, connect=min(30.0, timeout_seconds)),
         )
 
     async def chat(self, body: Mapping[str, Any]) -> Reply:
         """Send one chat request. Raises Fault, Rejected or Misconfigured."""
         try:
-            async with self._session.post(self._url, data=orjson.dumps(body), allow_redirects=False) as response:
+            async with self._session.post(self._chat_url, data=orjson.dumps(body), allow_redirects=False) as response:
                 data = await response.read()
                 status = response.status
                 retry_after = response.headers.get("Retry-After", "")
@@ -74,6 +85,24 @@ class Client:
             raise _refusal(status, data, retry_after)
         return _reply(data)
 
+    async def look(self, path: str) -> tuple[int, bytes]:
+        """GET a page of the server's own, such as /health. Status and body; status 0: nobody listens, -1: no answer in time."""
+        return await self._get(f"{self.endpoint.root}{path}")
+
+    async def look_api(self, path: str) -> tuple[int, bytes]:
+        """GET a page of the API, such as /models; as `look`."""
+        return await self._get(f"{self.endpoint.base_url.rstrip('/')}{path}")
+
+    async def _get(self, url: str) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=_LOOK_SECONDS)
+        try:
+            async with self._session.get(url, allow_redirects=False, timeout=timeout) as response:
+                return response.status, await response.read()
+        except TimeoutError:
+            return -1, b""
+        except (aiohttp.ClientError, OSError):
+            return 0, b""
+
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
@@ -84,8 +113,19 @@ def _refusal(status: int, data: bytes, retry_after: str) -> Exception:
     if status in _REJECTED:
         return Rejected(detail)
     if status >= 500 or status in _RETRYABLE:
-        return Fault(f"http_{status}", detail, float(retry_after) if retry_after.isdigit() else None)
+        return Fault(f"http_{status}", detail, retry_after_seconds(retry_after))
     return Misconfigured(detail)
+
+
+def retry_after_seconds(header: str) -> float | None:
+    """A Retry-After header, seconds or a date, as seconds from now: at most ten minutes; None when there is none."""
+    if not header:
+        return None
+    try:
+        seconds = float(header) if header.strip().isdigit() else parsedate_to_datetime(header).timestamp() - time.time()
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _reply(data: bytes) -> Reply:
@@ -94,9 +134,15 @@ def _reply(data: bytes) -> Reply:
         choice = value["choices"][0]
         message = choice["message"]
         usage = value.get("usage") or {}
-        finish_reason = choice.get("finish_reason")
+        details = usage.get("completion_tokens_details") or {}
         if not isinstance(message, dict):
             raise TypeError("message is not an object")
+        return Reply(
+            message,
+            choice.get("finish_reason"),
+            usage.get("prompt_tokens"),
+            usage.get("completion_tokens"),
+            details.get("reasoning_tokens"),
+        )
     except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Fault("malformed", f"not a chat completion ({error}): {data[:200].decode(errors='replace')}") from None
-    return Reply(message, finish_reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from synth.ask import Completion, Family
-from synth.engine import servers, supervisor
+from synth.engine import counting, servers, supervisor
 from synth.engine.asking import Asker
-from synth.engine.client import Client
+from synth.engine.budget import Budget, BudgetReached
 from synth.engine.journal import Journal, Writer
+from synth.engine.model import Model, Role
+from synth.engine.pool import Replica
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, role_policy
-from synth.engine.slots import Slots
 from synth.errors import Interrupted, SynthError
 from synth.rows import Draft, Seed
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What an engine runs: models and roles by name, and where."""
+    """What an engine runs: models and roles by name, and where. `tell` gets a line now and then that a person should see."""
 
     models: Mapping[str, ModelConfig]
     runs: Mapping[str, ModelRun]
@@ -36,6 +36,8 @@ class Settings:
     run_id: str
     scratch: Path
     grace_seconds: float = 30.0
+    budget: Budget = field(default_factory=Budget)
+    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass
@@ -64,31 +66,6 @@ class Made:
     attempts: Sequence[Mapping[str, Any]]
 
 
-@dataclass
-class Model:
-    """A model in use: its endpoint when it answers, its places, its client."""
-
-    name: str
-    config: ModelConfig
-    run: ModelRun
-    slots: Slots
-    loading: bool = False
-    endpoint: Future[servers.Endpoint] = field(default_factory=Future)
-    client: Client | None = None
-    stopped_at: datetime | None = None
-    in_flight: int = 0
-    busy_since: float = 0.0
-    busy_seconds: float = 0.0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0  # reasoning included
-
-    @property
-    def title(self) -> str:
-        """What the model is called in documents and attempts: its weights or name, and its revision."""
-        name = self.config.weights or self.config.model or self.config.backend
-        return f"{name}@{self.config.revision}" if self.config.revision else name
-
-
 def policies(models: Mapping[str, ModelConfig], roles: Mapping[str, RoleConfig]) -> dict[str, dict[str, Any]]:
     """Each role's policy as it is hashed, computed without starting anything."""
     used = {name for role in roles.values() for name in role.models}
@@ -103,9 +80,14 @@ class Engine:
         self.settings = settings
         self.stats = Stats()
         self.policies = policies(settings.models, settings.roles)
+        self.roles = {name: Role.of(name, role, self.policies[name]) for name, role in settings.roles.items()}
         used = sorted({name for role in settings.roles.values() for name in role.models})
-        self.models = {name: self._model(name) for name in used}
+        self.models: dict[str, Model] = {}
+        for name in used:
+            self.models[name] = self._model(name)
+        self.identities = {name: servers.identity(settings.models[name]) for name in used}
         self.broken: SynthError | None = None
+        self.spent: BudgetReached | None = None  # why nothing more is sent, once a budget is used up
         self.asks: set[asyncio.Task[Completion]] = set()
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
@@ -115,55 +97,25 @@ class Engine:
 
     def _model(self, name: str) -> Model:
         run = self.settings.runs.get(name, ModelRun())
-        return Model(name, self.settings.models[name], run, Slots(run.in_flight))
+        roles = [role for role in self.settings.roles.values() if name in role.models]
+        thinks = any(role.sampling.thinking_tokens for role in roles)
+        first_gpu = sum(one.run.gpus * one.run.replicas for one in self.models.values() if not one.run.urls)
+        settings = self.settings
+        return Model(name, settings.models[name], run, settings.run_id, settings.scratch, thinks, first_gpu)
 
     def start(self) -> None:
         """Start the event loop. A model's server starts at `load`, or when the first ask needs it."""
         self._thread.start()
+        if self.settings.budget.max_gpu_hours or self.settings.budget.max_usd:
+            self._loop.call_soon_threadsafe(self._watch_budget)
 
     def load(self) -> None:
         """Start all models' servers now, because asks are certain to come: the load overlaps with what comes before."""
         for model in self.models.values():
-            self._load(model)
-
-    def _load(self, model: Model) -> None:
-        with self._guard:
-            started, model.loading = model.loading, True
-        if not started:
-            threading.Thread(target=self._start_model, args=(model,), name=f"start {model.name}", daemon=True).start()
-
-    def _start_model(self, model: Model) -> None:
-        try:
-            endpoint = servers.start(model.name, model.config, model.run, self.settings.scratch)
-        except BaseException as error:
-            model.endpoint.set_exception(error)
-        else:
-            model.endpoint.set_result(endpoint)
+            self._loop.call_soon_threadsafe(model.load, self)
 
     def make(
         self,
-        journal: Path,
-        abandoned: Sequence[Path],
-        memo: Mapping[str, Mapping[str, Any]],
-        seeds: Sequence[Seed],
-        family: Family,
-        options: Any,
-    ) -> Made:
-        """Run a family over a partition's seeds; blocks. `memo` holds earlier answers to the same asks, by ask id;
-        `abandoned` are journals of the same partition that another policy left open: they are taken over.
-
-        Raises Interrupted when the run is stopped, and WorldError when an endpoint fails for good; what was answered
-        is in the journal, and the same call goes on from there.
-        """
-        with self._guard:
-            self._opened += 1
-            place = self._opened
-        coroutine = self._make(place, journal, abandoned, memo, seeds, family, options)
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    async def _make(
-        self,
-        place: int,
         path: Path,
         abandoned: Sequence[Path],
         memo: Mapping[str, Mapping[str, Any]],
@@ -171,27 +123,42 @@ class Engine:
         family: Family,
         options: Any,
     ) -> Made:
+        """Run a family over a partition's seeds; blocks. `path` is the partition's journal. `memo` holds earlier answers
+        to the same asks, by ask id; `abandoned` are journals of the same partition that another policy left open: they
+        are taken over.
+
+        Raises Interrupted when the run is stopped or a budget is used up, and WorldError when an endpoint fails for good;
+        what was answered is in the journal, and the same call goes on from there.
+        """
+        with self._guard:
+            self._opened += 1
+            place = self._opened
         journal = Journal(path, self._writer)
         try:
+            journal.describe(self.identities)
             for other in abandoned:
                 journal.adopt(other)
             known: dict[str, Mapping[str, Any]] = {**memo, **{row["ask_id"]: row for row in journal.answers()}}
-            askers = [Asker(self, journal, known, seed, (place, at)) for at, seed in enumerate(seeds)]
-            self.stats.seeds += len(askers)
-            results = await asyncio.gather(
-                *(self._one(family, asker, options) for asker in askers), return_exceptions=True
-            )
-            for result in results:
-                if isinstance(result, asyncio.CancelledError):
-                    raise Interrupted("the run was told to stop")
-                if isinstance(result, BaseException) and not isinstance(result, _FamilyError):
-                    raise result
-            drafts = [result.cause if isinstance(result, _FamilyError) else result for result in results]
-            answers: dict[str, Mapping[str, Any]] = {row["ask_id"]: row for row in journal.answers()}
-            answers |= {ask_id: known[ask_id] for asker in askers for ask_id in asker.asked if ask_id in known}
-            return Made(drafts, answers, journal.attempts())  # type: ignore[arg-type]
+            verdicts = journal.steps()
+            askers = [Asker(self, journal, known, verdicts, seed, (place, at)) for at, seed in enumerate(seeds)]
+            coroutine = self._make(askers, family, options)
+            drafts = asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+            answers: dict[str, Mapping[str, Any]] = {row["ask_id"]: row for row in self._counted(journal.answers())}
+            asked = {ask_id for asker in askers for ask_id in asker.asked if ask_id in known}
+            answers |= {ask_id: known[ask_id] for ask_id in asked - answers.keys()}
+            return Made(drafts, answers, journal.attempts())
         finally:
             journal.close()
+
+    async def _make(self, askers: Sequence[Asker], family: Family, options: Any) -> list[list[Draft] | Exception]:
+        self.stats.seeds += len(askers)
+        results = await asyncio.gather(*(self._one(family, asker, options) for asker in askers), return_exceptions=True)
+        for result in results:
+            if isinstance(result, asyncio.CancelledError):
+                raise Interrupted("the run was told to stop")
+            if isinstance(result, BaseException) and not isinstance(result, _FamilyError):
+                raise result
+        return [result.cause if isinstance(result, _FamilyError) else result for result in results]  # type: ignore[misc]
 
     async def _one(self, family: Family, asker: Asker, options: Any) -> list[Draft]:
         """A family on one seed; its own exceptions are told apart from the engine's."""
@@ -209,27 +176,73 @@ class Engine:
             )
         return drafts
 
-    async def client(self, model: Model) -> Client:
-        """The model's client, once its server answers."""
-        self._load(model)
-        endpoint = await asyncio.wrap_future(model.endpoint)
-        if model.client is None:
-            model.client = Client(endpoint, model.run.in_flight, model.run.request_timeout_seconds)
-        return model.client
+    def _counted(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        by_title = {model.title: model.config for model in self.models.values()}
+        return counting.counted(rows, by_title)
+
+    # What askers, keepers and budgets tell
+
+    def sending(self) -> None:
+        """An attempt is sent now."""
+        stats = self.stats
+        stats.attempts += 1
+        stats.in_flight += 1
+        stats.first_send = stats.first_send or time.monotonic()
+
+    def answered(self, model: Model, done: Completion) -> None:
+        """An endpoint gave an answer, accepted or not: it is paid for."""
+        stats, tokens = self.stats, done.completion_tokens + done.reasoning_tokens
+        stats.asks += 1
+        stats.prompt_tokens += done.prompt_tokens
+        stats.completion_tokens += tokens
+        stats.last_answer = time.monotonic()
+        model.prompt_tokens += done.prompt_tokens
+        model.completion_tokens += tokens
+        model.retries.earn()
+        if self.settings.budget.limited and self.spent is None:
+            self._look_at_budget()
+
+    def _look_at_budget(self) -> None:
+        dollars, hours = self.dollars(), self.gpu_hours()
+        reached = self.settings.budget.reached(dollars, hours, self.stats.asks)
+        if reached and self.spent is None:
+            self.spent = BudgetReached(reached, self.stats.in_flight)
+            self._close(self.spent)
+
+    def _watch_budget(self) -> None:
+        """GPU time passes without answers, too."""
+        self._look_at_budget()
+        if self.spent is None:
+            self._loop.call_later(1.0, self._watch_budget)
+
+    def tell(self, text: str) -> None:
+        """A line for the person."""
+        self.settings.tell(text)
+
+    def gone(self, replica: Replica, error: SynthError) -> None:
+        """A replica is given up; when it was its model's last, the run ends with `error`."""
+        model = self.models[replica.name.rpartition("/")[0]]
+        replica.given_up = True
+        if all(one.given_up for one in model.pool.replicas):
+            self.fail(error)
+        else:
+            self.tell(f"going on without the replica {replica.name}: {error}")
 
     def fail(self, error: SynthError) -> None:
         """An endpoint failed for good: nothing more is sent, and every waiting ask gets this error."""
         self.broken = self.broken or error
+        self._close(self.broken)
+
+    def _close(self, reason: BaseException) -> None:
         for model in self.models.values():
-            model.slots.close(self.broken)
+            model.close(reason)
 
     def interrupt(self) -> None:
         """Send nothing more; what is in flight may answer for `grace_seconds`. For any thread or signal handler."""
         self._loop.call_soon_threadsafe(self._interrupt)
 
     def _interrupt(self) -> None:
-        for model in self.models.values():
-            model.slots.close(Interrupted("the run was told to stop"))
+        self._close(Interrupted("the run was told to stop"))
         self._loop.call_later(self.settings.grace_seconds, self._cancel_asks)
 
     def _cancel_asks(self) -> None:
@@ -239,59 +252,33 @@ class Engine:
     def stop(self) -> None:
         """End: no ask is open any more, or whoever asked has given up. Stops the servers that we started."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        for model in self.models.values():
-            model.stopped_at = datetime.now(UTC)
-        for model in self._up():
-            model.endpoint.result().stop()
-        supervisor.stop_all()  # servers that were still loading
+            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        supervisor.stop_all()
         self._writer.close()
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    async def _close(self) -> None:
+    async def _stop(self) -> None:
         self._cancel_asks()
         await asyncio.gather(*self.asks, return_exceptions=True)
         for model in self.models.values():
-            if model.client:
-                await model.client.close()
+            await model.stop()
+
+    # What it cost
 
     def dollars(self) -> float:
         """What this run paid so far, by its price card: tokens of answers, and GPU time from the start of each server."""
-        total = 0.0
-        for model, row in zip(self._up(), self.sessions(), strict=True):
-            hours = (row["ended_at"] - row["started_at"]).total_seconds() / 3600
-            total += model.prompt_tokens * model.run.usd_per_million_prompt_tokens / 1e6
-            total += model.completion_tokens * model.run.usd_per_million_completion_tokens / 1e6
-            total += row["gpus"] * hours * model.run.usd_per_gpu_hour
-        return total
+        return sum(model.price()[0] for model in self.models.values())
 
-    def _up(self) -> list[Model]:
-        """Models whose server has answered."""
-        return [model for model in self.models.values() if model.endpoint.done() and not model.endpoint.exception()]
+    def gpu_hours(self) -> float:
+        """GPU time so far, loading and idle time included."""
+        return sum(model.price()[1] for model in self.models.values())
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Rows of synth.rows.ENGINE_SESSION for the endpoints used so far."""
-        rows = []
-        for model in self._up():
-            endpoint = model.endpoint.result()
-            ended = model.stopped_at or datetime.now(UTC)
-            up_seconds = (ended - endpoint.started_at).total_seconds() - endpoint.loading_seconds
-            rows.append(
-                {
-                    "run": self.settings.run_id,
-                    "endpoint": model.name,
-                    "model": model.title,
-                    "gpus": endpoint.gpus,
-                    "started_at": endpoint.started_at,
-                    "ended_at": ended,
-                    "loading_seconds": endpoint.loading_seconds,
-                    "idle_seconds": max(0.0, up_seconds - model.busy_seconds),
-                }
-            )
-        return rows
+        """Rows of synth.rows.ENGINE_SESSION, one per start of a server."""
+        return [row for model in self.models.values() for row in model.sessions()]
 
 
 class _FamilyError(Exception):

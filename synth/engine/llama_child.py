@@ -67,6 +67,7 @@ def _parameters(given: argparse.Namespace) -> object:
     parameters.sampling.min_p = 0.0
     parameters.ui = False
     parameters.endpoint_slots = False
+    parameters.endpoint_metrics = True  # whether tokens still come is read there
     parameters.verbosity = _ERRORS_ONLY
     return parameters
 

@@ -10,6 +10,7 @@ from synth.ask import Outcome
 from synth.config import Config
 
 Backend = Literal["llama-cpp", "openai", "vllm", "scripted"]
+_CONTROL_TOKENS = 1  # raise when synth.engine.control breaks other tokens, or breaks them otherwise
 Rung = Literal["again", "larger_budget", "thinking_off", "next_model"]
 
 
@@ -166,5 +167,6 @@ class ModelRun(Config):
 
 
 def role_policy(role: RoleConfig, identities: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """A role as it is hashed: its models by identity, in order, its default sampling, and who is asked when."""
-    return {**role.content(), "models": [identities[name] for name in role.models]}
+    """A role as it is hashed: its models by identity, in order, its default sampling, who is asked when, how prompts are made
+    harmless."""
+    return {**role.content(), "control_tokens": _CONTROL_TOKENS, "models": [identities[name] for name in role.models]}

@@ -8,10 +8,23 @@ from every instance, forever within one SCRIPT_VERSION. An ask is the request bo
 
 Endpoints: GET /health, /v1/models, /metrics (Prometheus), /stats (JSON); POST /v1/chat/completions, /tokenize (vLLM's).
 Not supported, and refused with 400: `stream`, content parts other than text, JSON schema keywords that
-synth.engine.scripted_text does not know. Tokens are words and punctuation marks.
+synth.engine.scripted_text does not know. Tokens are words and punctuation marks; delimiters of reasoning count nothing.
 
-Script `plain` answers with 60-140 words of pseudo-English that use words of the last user message, or with a JSON value
-that conforms to the schema asked for. A marker anywhere in the messages, say in a seed's text, changes that:
+Scripts (--script). `plain` answers with 60-140 words of pseudo-English that use words of the last user message, or with
+a JSON value that conforms to the schema asked for. The others do the same, and besides:
+
+    thinker   reasons first, 30-200 tokens by the ask, unless `chat_template_kwargs` has `enable_thinking: false`. The
+              reasoning stands where --reasoning-field says: `reasoning` or `reasoning_content` (fields of the message),
+              `tags` (`<think>` and `</think>` in the content), `open_tag_in_prompt` (the closing one alone), `channels`
+              (`<|channel|>analysis<|message|>...<|end|><|start|>assistant<|channel|>final<|message|>` and the answer).
+              `max_tokens` cuts reasoning and answer together: a cut within the reasoning leaves no answer.
+    strong    begins the answer with the word RIGHT (in every string of a JSON value).
+    weak      begins it with RIGHT, or with WRONG for the asks that are too hard for it.
+
+With --thinking-budget `enforce`, `thinking_token_budget` in the body ends the reasoning, and the answer follows; `ignore`
+is the default; `refuse` answers 400, whatever the script.
+
+A marker anywhere in the messages, say in a seed's text, changes the answer:
 
     [[scripted: outcome=refuse]]      a sentence of refusal
     [[scripted: outcome=empty]]       no text at all
@@ -24,100 +37,123 @@ that conforms to the schema asked for. A marker anywhere in the messages, say in
     [[scripted: outcome=copy]]        the longest block of the last user message, markers removed (or strings that are it)
     [[scripted: echo=TEXT]]           exactly TEXT, whatever was asked for
     [[scripted: near=K]]              asks with the same K get long texts that differ in a few words (JSON: in one)
-    [[scripted: status=500]]          this HTTP status, at every try
+    [[scripted: hard=P]]              too hard for `weak` with probability P (0-1), by the ask; see `is_hard`
+    [[scripted: weak=OUTCOME]]        what `weak` does where it is too hard: one of the outcomes above
+    [[scripted: fault=NAME]]          this fault at every try; NAME*2: at the first two tries of this ask
+    [[scripted: status=500]]          the same as fault=500
 
 The markers of one ask may be combined (`near=1` with `outcome=think`); of two with the same name the first counts. A file
-of --answers comes before all of them but `status`: the first of its keys found in a message gives the answer, a string as
+of --answers comes before all of them but faults: the first of its keys found in a message gives the answer, a string as
 it is, another value as JSON text.
 
-Faults (--fail) hit by a hash of the ask and of how often this server has seen it: a retry can succeed, and everything
-happens again in the same way. `reset` cuts the connection, `malformed` answers 200 with half of a JSON text, `hang`
-never answers.
+Faults, by marker or by `--fail NAME:SHARE,...`, which comes first:
+
+    400-599       this HTTP status; 429 and 503 with `Retry-After: --retry-after-seconds`
+    reset         the connection is cut (RST) before any byte
+    reset_body    it is cut in the middle of the body
+    malformed     200 with half of a JSON text
+    error_body    200 with `{"error": {...}}`
+    drip          200, a byte at a time, the whole taking --drip-seconds
+    hang          no answer ever
+    die           the server sends itself SIGKILL
+    no_choices    `"choices": []`
+    no_usage      a good answer without `usage`
+    think_cut     reasoning of `max_tokens` tokens (4,000 at most) in `reasoning`, no content, finish_reason `length`
+    null_content  the same without the reasoning
+    OUTCOME       any of the outcomes above
+
+--fail hits by a hash of --fail-seed, the request and how often this server has seen it: a retry can succeed, and
+everything happens again in the same way. A server that is started anew counts tries from 1.
+
+Faults of the whole server: --fail-first N (503 to the first N chat requests), --freeze-after N (after N answers chat
+requests hang and the token counters stand still, while /health and the rest go on, as when vLLM's engine core is stuck),
+--die-after N (SIGKILL to itself after N answers), --other-model-after-restart FILE (from the second start with FILE on
+/v1/models names `scripted-<script>-other`, as do the replies, and answers differ), --leak-bytes-per-ask N (the process
+grows with each chat request). With --faults-once FILE it freezes or dies only while FILE does not exist, and creates it:
+a server started again with the same arguments works.
+
+/stats: chat `requests` received, `in_flight`, `most_in_flight` at any time, `answered` with 200, `by_status` (all that
+ended, by how), `faults` by name, `started_at` (seconds since 1970), `resident_bytes` (memory of the process).
 
 The request log has a JSON line `{"event": "request", "time", "digest"}` for each chat request received, and `{"event":
-"answer", "time", "digest", "status"}` for each answer given to the kernel completely (status a number, or `malformed`).
-`digest` is synth.digest.digest of the request's JSON body; `time` is seconds since 1970.
+"answer", "time", "digest", "status"}` for each answer given to the kernel completely (status a number, or `malformed`,
+`error_body` or `no_choices`). `digest` is synth.digest.digest of the request's JSON body; `time` is seconds since 1970.
+The time an answer takes can be recomputed from outside: see `latency_seconds`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hmac
-import math
 import os
 import signal
-import socket
-import struct
 import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from synth.digest import digest, hash_share
+from synth.digest import digest
+from synth.engine import scripted_faults as faults
 from synth.engine import scripted_text as text
 from synth.engine.scripted_chat import (
     ENGINE_VERSION,
     SCRIPT_VERSION,
     SCRIPTS,
-    BadRequest,
+    ChatRequest,
+    ScriptedModel,
     answer,
     completion,
+    is_hard,
     parse_request,
 )
+from synth.engine.scripted_faults import parse_faults
+from synth.engine.scripted_markers import ANSWER_FAULTS, BadRequest, is_status
+from synth.engine.scripted_options import Options, latency_seconds, options_of, parser
 from synth.engine.scripted_pattern import UnsupportedSchema
 from synth.errors import SynthError, UserError, fail
 
-__all__ = ["SCRIPTS", "SCRIPT_VERSION", "Options", "ScriptedServer", "latency_seconds", "main", "parse_faults"]
+__all__ = [
+    "SCRIPTS",
+    "SCRIPT_VERSION",
+    "Options",
+    "ScriptedServer",
+    "is_hard",
+    "latency_seconds",
+    "main",
+    "parse_faults",
+]
 
 _CONTEXT_TOKENS = 131_072
 _BODY_LIMIT_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Options:
-    """How one server behaves. `faults` are (HTTP status, reset, malformed or hang; share of requests) in order."""
-
-    script: str = "plain"
-    api_key: str | None = None
-    latency_seconds: float = 0.0
-    latency_sigma: float = 0.0
-    tokens_per_second: float = 0.0
-    faults: tuple[tuple[str, float], ...] = ()
-    fail_first: int = 0
-    request_log: Path | None = None
-    canned: Mapping[str, Any] = field(default_factory=dict)
-
-
-def latency_seconds(options: Options, asked: str, tokens: int) -> float:
-    """As long as a model would take: lognormal with the mean asked for, by the ask's digest, plus the tokens at their rate."""
-    seconds = options.latency_seconds
-    if seconds and options.latency_sigma:
-        normal = NormalDist().inv_cdf(max(hash_share("latency", asked), 2**-64))
-        seconds *= math.exp(options.latency_sigma * normal - options.latency_sigma**2 / 2)
-    return seconds + (tokens / options.tokens_per_second if options.tokens_per_second else 0.0)
+_JSON = {"Content-Type": "application/json"}
 
 
 class ScriptedServer:
     """The handlers and counters of one server."""
 
     def __init__(self, options: Options) -> None:
-        """Opens the request log, where one is wanted, for appending."""
+        """Opens the request log, where one is wanted, for appending, and counts the start."""
+        again = options.other_model_after_restart
+        other = again is not None and faults.count_start(again) > 1
         self._options = options
-        self._seen: Counter[bytes] = Counter()  # by ask; kept only where faults depend on it
+        self._served = ScriptedModel(options.script, other, options.reasoning_field, options.thinking_budget)
+        self._try_faults = faults.TryFaults(options.faults, options.fail_seed)
+        self._server_faults = faults.ServerFaults(options.freeze_after, options.die_after, options.faults_once)
+        self._started_at = time.time()
         self._by_status: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
         self._requests = 0
         self._in_flight = 0
+        self._most_in_flight = 0
         self._prompt_tokens = 0
         self._generated_tokens = 0
+        self._leaked: list[bytes] = []
         self._log: int | None = None
         if options.request_log is not None:
             self._log = os.open(options.request_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -148,7 +184,7 @@ class ScriptedServer:
         if not self._allowed(request):
             return _json(401, _error(401, "wrong or missing API key"))
         entry = {"object": "model", "owned_by": "synth", "created": 0, "max_model_len": _CONTEXT_TOKENS}
-        return _json(200, {"object": "list", "data": [{"id": f"scripted-{self._options.script}", **entry}]})
+        return _json(200, {"object": "list", "data": [{"id": self._served.name, **entry}]})
 
     async def tokenize(self, request: web.Request) -> web.Response:
         """`{"prompt": …}` or `{"messages": …}` -> count and ids of tokens."""
@@ -164,7 +200,7 @@ class ScriptedServer:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Token counters under vLLM's names, in Prometheus' text format."""
-        label = f'{{model_name="scripted-{self._options.script}"}}'
+        label = f'{{model_name="{self._served.name}"}}'
         counters = (("prompt", self._prompt_tokens), ("generation", self._generated_tokens))
         lines = [
             f"# TYPE vllm:{name}_tokens_total counter\nvllm:{name}_tokens_total{label} {n}\n" for name, n in counters
@@ -172,50 +208,91 @@ class ScriptedServer:
         return web.Response(text="".join(lines))
 
     async def stats(self, request: web.Request) -> web.Response:
-        """Chat requests received, not yet ended, answered with 200, and all that ended by how they did."""
-        by_status = dict(sorted(self._by_status.items()))
-        counts = {"requests": self._requests, "in_flight": self._in_flight, "answered": by_status.get("200", 0)}
-        return _json(200, {**counts, "by_status": by_status})
+        """Counts of chat requests, and of what the process is; the keys stand in the module's manual."""
+        counts = {
+            "requests": self._requests,
+            "in_flight": self._in_flight,
+            "most_in_flight": self._most_in_flight,
+            "answered": self._by_status["200"],
+            "by_status": dict(sorted((+self._by_status).items())),
+            "faults": dict(sorted(self._faults.items())),
+        }
+        return _json(200, {**counts, "started_at": self._started_at, "resident_bytes": faults.resident_bytes()})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         raw = await request.read()
         self._requests += 1
-        order = self._requests
-        try:
-            body = orjson.loads(raw)
-            asked = digest(body)
-        except orjson.JSONDecodeError as error:
-            body, asked = error, digest(raw.hex())
-        self._note("request", asked)
+        if self._options.leak_bytes_per_ask:
+            self._leaked.append(b"x" * self._options.leak_bytes_per_ask)
         self._in_flight += 1
+        self._most_in_flight = max(self._most_in_flight, self._in_flight)
         try:
-            return await self._answer(request, body, asked, order)
+            return await self._handle(request, raw, self._requests)
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, request: web.Request, body: Any, asked: str, order: int) -> web.StreamResponse:
-        fault = "503" if order <= self._options.fail_first else self._fault(asked)
+    async def _handle(self, request: web.Request, raw: bytes, order: int) -> web.StreamResponse:
+        asked, parsed = self._parsed(raw)
+        self._note("request", asked)
         if not self._allowed(request):
-            fault = "401"
-        if fault in ("reset", "hang"):
-            return await self._break(request, fault)
-        if fault is not None and fault != "malformed":
-            return await self._send(request, asked, fault, _error(int(fault), f"scripted {fault}"))
+            return await self._send_error(request, asked, "401", "wrong or missing API key")
+        if self._server_faults.frozen:
+            return await self._hang("freeze")
+        fault = "503" if order <= self._options.fail_first else self._fault(asked, parsed)
+        if fault == "die":
+            faults.kill_this_process()
+        if fault == "hang":
+            return await self._hang(fault)
+        if fault is not None:
+            self._faults[fault] += 1
+        if fault == "reset":
+            self._by_status[fault] += 1
+            faults.reset(request)
+            return web.Response()
+        if fault is not None and (fault == "error_body" or is_status(fault)):
+            return await self._send_error(request, asked, fault, f"scripted {fault}")
         try:
-            if isinstance(body, orjson.JSONDecodeError):
-                raise fail(BadRequest, f"the body is not JSON: {body}")
-            parsed = parse_request(body, self._options.script)
-            if "status" in parsed.directives:
-                status = parsed.directives["status"]
-                return await self._send(request, asked, status, _error(int(status), f"scripted {status}"))
-            answers = [answer(parsed, choice, self._options.canned) for choice in range(parsed.choices)]
+            if isinstance(parsed, BadRequest):
+                raise parsed
+            return await self._answer(request, asked, parsed, fault)
         except (BadRequest, UnsupportedSchema) as error:
-            return await self._send(request, asked, "400", _error(400, str(error)))
+            return await self._send_error(request, asked, "400", str(error))
+
+    def _parsed(self, raw: bytes) -> tuple[str, ChatRequest | BadRequest]:
+        """The digest of the body, and what it asks for or what is wrong with it."""
+        try:
+            body = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            return digest(raw.hex()), BadRequest(f"the body is not JSON: {error}")
+        try:
+            return digest(body), parse_request(body, self._served)
+        except BadRequest as error:
+            return digest(body), error
+
+    def _fault(self, asked: str, parsed: ChatRequest | BadRequest) -> str | None:
+        drawn = self._try_faults.drawn(asked)
+        if drawn is not None or isinstance(parsed, BadRequest):
+            return drawn
+        marker = parsed.markers.get("fault") or parsed.markers.get("status")
+        return self._try_faults.told(marker, parsed.key) if marker else None
+
+    async def _answer(
+        self, request: web.Request, asked: str, parsed: ChatRequest, fault: str | None
+    ) -> web.StreamResponse:
+        said = fault if fault in ANSWER_FAULTS else None
+        answers = [answer(parsed, choice, self._options.canned, said) for choice in range(parsed.choices)]
         tokens = sum(one.tokens for one in answers)
-        await self._wait(asked, tokens)
+        await self._wait(latency_seconds(self._options, asked, tokens))
+        if self._server_faults.frozen:
+            return await self._hang("freeze")
         prompt_tokens = sum(text.count_tokens(message) for message in parsed.messages)
-        response = await self._send(request, asked, fault or "200", completion(parsed, answers, prompt_tokens))
+        body = completion(parsed, answers, prompt_tokens)
+        if fault == "no_choices":
+            body["choices"] = []
+        if fault == "no_usage":
+            del body["usage"]
+        response = await self._send(request, asked, fault, orjson.dumps(body))
         self._prompt_tokens += prompt_tokens
         self._generated_tokens += tokens
         return response
@@ -225,60 +302,57 @@ class ScriptedServer:
         given = request.headers.get("Authorization", "")
         return key is None or hmac.compare_digest(given.encode(), f"Bearer {key}".encode())
 
-    def _fault(self, asked: str) -> str | None:
-        if not self._options.faults:
-            return None
-        ask = bytes.fromhex(asked[:32])
-        self._seen[ask] += 1
-        share = hash_share("fault", asked, str(self._seen[ask]))
-        for kind, part in self._options.faults:
-            share -= part
-            if share < 0:
-                return kind
-        return None
-
-    async def _wait(self, asked: str, tokens: int) -> None:
+    async def _wait(self, seconds: float) -> None:
         try:
-            await asyncio.sleep(latency_seconds(self._options, asked, tokens))
+            # Also for 0 seconds: requests that came together are then answered together, which costs less.
+            await asyncio.sleep(seconds)
         except asyncio.CancelledError:
             self._by_status["disconnected"] += 1
             raise
 
-    async def _break(self, request: web.Request, fault: str) -> web.StreamResponse:
+    async def _hang(self, fault: str) -> web.StreamResponse:
+        self._faults[fault] += 1
         try:
-            if fault == "hang":
-                await asyncio.Event().wait()
+            await asyncio.Event().wait()
         finally:
-            self._by_status[fault] += 1
-        transport = request.transport
-        if transport is not None:
-            # Closing with a linger time of 0 sends RST instead of FIN.
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+            self._by_status["hang"] += 1
         return web.Response()
 
-    async def _send(self, request: web.Request, asked: str, status: str, body: Any) -> web.StreamResponse:
+    async def _send(self, request: web.Request, asked: str, fault: str | None, data: bytes) -> web.StreamResponse:
+        """Send an answer in the way of its fault."""
+        if fault == "drip":
+            return await self._out(asked, "200", faults.drip(request, data, self._options.drip_seconds))
+        if fault == "reset_body":
+            return await self._out(asked, fault, faults.send_half(request, data))
+        if fault == "malformed":
+            data = data[: len(data) // 2]
+        status = fault if fault in ("malformed", "no_choices") else "200"
+        return await self._out(asked, status, faults.send(request, _response(200, data)))
+
+    async def _send_error(self, request: web.Request, asked: str, status: str, message: str) -> web.StreamResponse:
+        code = 500 if status == "error_body" else int(status)
+        response = _json(200 if status == "error_body" else code, _error(code, message))
+        if status in ("429", "503"):
+            response.headers["Retry-After"] = str(self._options.retry_after_seconds)
+        return await self._out(asked, status, faults.send(request, response))
+
+    async def _out(
+        self, asked: str, status: str, sending: Coroutine[Any, Any, web.StreamResponse]
+    ) -> web.StreamResponse:
         """Send everything here, not after the handler, so that the log line comes when the answer is out."""
-        data = orjson.dumps(body)
-        malformed = status == "malformed"
-        response = web.Response(
-            status=200 if malformed else int(status),
-            body=data[: len(data) // 2] if malformed else data,
-            content_type="application/json",
-            headers={"Retry-After": "0"} if status in ("429", "503") else None,
-        )
         try:
-            await response.prepare(request)
-            await response.write_eof()
+            response = await sending
         except asyncio.CancelledError:
             self._by_status["disconnected"] += 1
             raise
         except ConnectionError:
             self._by_status["disconnected"] += 1
-            return response
+            return web.Response()
         self._by_status[status] += 1
-        self._note("answer", asked, "malformed" if malformed else int(status))
+        if status != "reset_body":
+            self._note("answer", asked, int(status) if status.isdecimal() else status)
+        if status == "200":
+            self._server_faults.answered(self._by_status["200"])
         return response
 
     def _note(self, event: str, asked: str, status: int | str | None = None) -> None:
@@ -287,79 +361,16 @@ class ScriptedServer:
             os.write(self._log, orjson.dumps(line if status is None else {**line, "status": status}) + b"\n")
 
 
+def _response(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, headers=_JSON)
+
+
 def _json(status: int, body: Any) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+    return _response(status, orjson.dumps(body))
 
 
 def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": "scripted", "code": status}}
-
-
-def parse_faults(given: str) -> tuple[tuple[str, float], ...]:
-    """`500:0.05,reset:0.01` as pairs; UserError where a kind or a share is not allowed."""
-    faults = []
-    for one in filter(None, given.split(",")):
-        kind, _, share = one.strip().partition(":")
-        try:
-            part = float(share)
-        except ValueError:
-            part = -1.0
-        known = kind in ("reset", "malformed", "hang") or (kind.isdigit() and 400 <= int(kind) <= 599)
-        if not known or not 0 <= part <= 1:
-            allowed = "KIND:SHARE with an HTTP status 400-599, reset, malformed or hang, and a share from 0 to 1"
-            raise fail(UserError, "--fail cannot be read", given=one, allowed=allowed)
-        faults.append((kind, part))
-    if sum(part for _, part in faults) > 1:
-        raise fail(UserError, "the shares of --fail add up to more than 1", given=given)
-    return tuple(faults)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m synth.engine.scripted", description=(__doc__ or "").split("\n")[0])
-    add = parser.add_argument
-    add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="0 = any free one")
-    add("--ready-file", type=Path, help="gets the base URL and the version as JSON once the server listens")
-    add("--api-key-file", type=Path, help="requests must carry the key in this file")
-    add("--script", choices=SCRIPTS, default=SCRIPTS[0])
-    add("--latency-seconds", type=float, default=0.0, help="mean time of an answer")
-    add("--latency-sigma", type=float, default=0.0, help="sigma of its lognormal distribution; 0 = always the mean")
-    add("--tokens-per-second", type=float, default=0.0, help="further time per generated token; 0 = none")
-    add("--fail", default="", metavar="KIND:SHARE,…", help="kinds: an HTTP status, reset, malformed, hang")
-    add("--fail-first", type=int, default=0, metavar="N", help="the first N chat requests get 503")
-    add("--request-log", type=Path, help="JSON lines are appended to this file")
-    add("--answers", type=Path, help="JSON object: a piece of text -> the answer to asks that contain it")
-    return parser
-
-
-def _read(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
-    try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise fail(UserError, f"{what} cannot be read: {error}", given=path) from None
-
-
-def _options(given: argparse.Namespace) -> Options:
-    key = _read(given.api_key_file, "the API key", str.strip) if given.api_key_file else None
-    if key == "":
-        raise fail(UserError, "the API key file is empty", given=given.api_key_file)
-    canned = _read(given.answers, "the answers", orjson.loads) if given.answers else {}
-    if not isinstance(canned, dict):
-        raise fail(UserError, "the answers must be one JSON object", given=given.answers)
-    negative = [name for name in ("latency_seconds", "latency_sigma", "tokens_per_second") if getattr(given, name) < 0]
-    if negative:
-        raise fail(UserError, f"{', '.join(negative)} must not be negative")
-    return Options(
-        script=given.script,
-        api_key=key,
-        latency_seconds=given.latency_seconds,
-        latency_sigma=given.latency_sigma,
-        tokens_per_second=given.tokens_per_second,
-        faults=parse_faults(given.fail),
-        fail_first=given.fail_first,
-        request_log=given.request_log,
-        canned=canned,
-    )
 
 
 async def _serve(server: ScriptedServer, host: str, port: int, ready_file: Path | None) -> None:
@@ -404,9 +415,9 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the server; returns the exit code: 0 after SIGTERM or SIGINT, 2 for a wrong option."""
-    given = _parser().parse_args(argv)
+    given = parser((__doc__ or "").split("\n")[0]).parse_args(argv)
     try:
-        server = ScriptedServer(_options(given))
+        server = ScriptedServer(options_of(given))
         try:
             with asyncio.Runner(loop_factory=_new_loop) as runner:
                 runner.run(_serve(server, given.host, given.port, given.ready_file))

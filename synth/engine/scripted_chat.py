@@ -1,34 +1,40 @@
-"""What the scripted server answers: a pure function from the body of a chat request. Markers as in synth.engine.scripted."""
+"""What the scripted server answers: a pure function from the body of a chat request. Its manual is synth.engine.scripted."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from synth.digest import digest
+from synth.digest import digest, hash_share
 from synth.engine import scripted_text as text
-from synth.errors import UserError, fail
+from synth.engine.scripted_markers import BadRequest, markers_in, without_markers
+from synth.errors import fail
 
 SCRIPT_VERSION = 1
 """Raise by hand when any answer changes: it is part of the identity of a scripted model."""
 
-SCRIPTS: tuple[str, ...] = ("plain",)
+SCRIPTS: tuple[str, ...] = ("plain", "thinker", "weak", "strong")
 """Names of the answering scripts."""
 
 ENGINE_VERSION = f"scripted-{SCRIPT_VERSION}"
 """What the server reports as its version."""
 
-OUTCOMES = ("refuse", "empty", "truncate", "loop", "bad_json", "think", "think_open", "leak", "copy")
-"""Values of the directive `outcome`."""
+ReasoningField = Literal["reasoning", "reasoning_content", "tags", "open_tag_in_prompt", "channels"]
+"""Where an answer's reasoning stands: in a field of the message, or in its content between delimiters."""
+
+BudgetRule = Literal["ignore", "enforce", "refuse"]
+"""What the server does with `thinking_token_budget` in a request."""
 
 _MOST_CHOICES = 64
-
-_DIRECTIVE = re.compile(r"\[\[scripted:\s*(outcome|echo|near|status)=(.*?)\s*\]\]", re.DOTALL)
-_ANY_DIRECTIVE = re.compile(r"\[\[scripted:.*?\]\]", re.DOTALL)
+_MOST_THOUGHT_TOKENS = 4000  # what `think_cut` writes when `max_tokens` is higher
+_DELIMITERS: dict[str, tuple[str, str]] = {
+    "tags": ("<think>\n", "\n</think>\n\n"),
+    "open_tag_in_prompt": ("", "\n</think>\n\n"),
+    "channels": ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+}
 _REFUSALS = (
     "I'm sorry, but I can't help with that request.",
     "I am sorry, but I cannot assist with this.",
@@ -38,13 +44,27 @@ _REFUSALS = (
 _LEAKS = ("</think>", "<|im_end|>")
 
 
-class BadRequest(UserError):
-    """A request that no try will make right: answered with 400."""
+@dataclass(frozen=True, slots=True)
+class ScriptedModel:
+    """What is served. `other` is a model of the same script that answers differently."""
+
+    script: str = "plain"
+    other: bool = False
+    reasoning_field: ReasoningField = "reasoning"
+    thinking_budget: BudgetRule = "ignore"
+
+    @property
+    def name(self) -> str:
+        """Its name in /v1/models."""
+        return f"scripted-{self.script}-other" if self.other else f"scripted-{self.script}"
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One parsed chat request. `key` is the ask's identity, `directives` the markers found in its messages."""
+    """One parsed chat request. `key` is the ask's identity, `markers` what was found in its messages.
+
+    `thinks` says that reasoning comes before the answer, of at most `thinking_tokens`.
+    """
 
     key: str
     messages: tuple[str, ...]
@@ -53,7 +73,10 @@ class ChatRequest:
     max_tokens: int | None
     choices: int
     model: str
-    directives: Mapping[str, str]
+    markers: Mapping[str, str]
+    served: ScriptedModel
+    thinks: bool
+    thinking_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +88,13 @@ class Answer:
     finish_reason: str
     tokens: int
     reasoning_tokens: int
+    reasoning_field: ReasoningField = "reasoning_content"
 
 
-def parse_request(body: Any, script: str = "plain") -> ChatRequest:
+_PLAIN = ScriptedModel()
+
+
+def parse_request(body: Any, served: ScriptedModel = _PLAIN) -> ChatRequest:
     """Read a request body; BadRequest says what is wrong with it."""
     if not isinstance(body, dict) or not isinstance(body.get("messages"), list) or not body["messages"]:
         raise fail(BadRequest, "a chat request needs a list of messages", given=str(body)[:80])
@@ -80,15 +107,20 @@ def parse_request(body: Any, script: str = "plain") -> ChatRequest:
     choices = _whole_number(body, "n", 1)
     if choices is None or choices > _MOST_CHOICES:
         raise fail(BadRequest, "`n` is out of range", given=choices, allowed=f"1 to {_MOST_CHOICES}")
+    switches = body.get("chat_template_kwargs")
     return ChatRequest(
-        key=digest([SCRIPT_VERSION, script, ask]),
+        key=digest([SCRIPT_VERSION, served.script + ("-other" if served.other else ""), ask]),
         messages=messages,
         last_user=messages[users[-1]] if users else messages[-1],
         schema=_schema(body.get("response_format") or {}),
         max_tokens=cut,
         choices=choices,
-        model=str(body.get("model") or f"scripted-{script}"),
-        directives=_directives(messages),
+        model=str((None if served.other else body.get("model")) or served.name),
+        markers=markers_in(messages),
+        served=served,
+        thinks=served.script == "thinker"
+        and not (isinstance(switches, dict) and switches.get("enable_thinking") is False),
+        thinking_tokens=_thinking_tokens(body, served.thinking_budget),
     )
 
 
@@ -113,6 +145,17 @@ def _whole_number(body: Mapping[str, Any], name: str, default: int | None) -> in
     return value
 
 
+def _thinking_tokens(body: Mapping[str, Any], rule: BudgetRule) -> int | None:
+    value = body.get("thinking_token_budget")
+    if value is None or rule == "ignore":
+        return None
+    if rule == "refuse":
+        raise fail(BadRequest, "`thinking_token_budget` is not supported by this server", do="leave it out")
+    if type(value) is not int or value < 0:
+        raise fail(BadRequest, "`thinking_token_budget` must be a whole number from 0", given=value)
+    return value
+
+
 def _schema(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
     kind = response_format.get("type", "text")
     if kind == "text":
@@ -125,76 +168,116 @@ def _schema(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return schema
 
 
-def _directives(messages: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for message in messages:
-        if "[[scripted:" not in message:
-            continue
-        for name, value in _DIRECTIVE.findall(message):
-            found.setdefault(name, value)
-        if len(_DIRECTIVE.findall(message)) != len(_ANY_DIRECTIVE.findall(message)):
-            raise fail(BadRequest, "unknown [[scripted: …]] marker", allowed="outcome=, echo=, near=, status=")
-    if found.get("outcome", OUTCOMES[0]) not in OUTCOMES:
-        raise fail(BadRequest, "unknown scripted outcome", given=found["outcome"], allowed=", ".join(OUTCOMES))
-    status = found.get("status", "500")
-    if not status.isdigit() or not 400 <= int(status) <= 599:
-        raise fail(BadRequest, "a scripted status must be an HTTP error", given=status, allowed="400 to 599")
-    return found
+def is_hard(request: ChatRequest) -> bool:
+    """Whether the marker `hard=P` makes this ask one of the share P that the script `weak` gets wrong."""
+    return hash_share("hard", request.key) < float(request.markers.get("hard", "0"))
 
 
-def answer(request: ChatRequest, choice: int = 0, canned: Mapping[str, Any] | None = None) -> Answer:
-    """The answer to choice number `choice`. `canned` maps a piece of text to the answer of asks that contain it."""
-    for piece, given in (canned or {}).items():
-        if any(piece in message for message in request.messages):
-            return _limited(given if isinstance(given, str) else orjson.dumps(given).decode(), None, request.max_tokens)
-    if "echo" in request.directives:
-        return _limited(request.directives["echo"], None, request.max_tokens)
+def answer(
+    request: ChatRequest, choice: int = 0, canned: Mapping[str, Any] | None = None, fault: str | None = None
+) -> Answer:
+    """The answer to choice number `choice`. `canned` maps a piece of text to the answer of asks that contain it.
+
+    `fault`, one of ANSWER_FAULTS, comes before everything that the markers and `canned` say.
+    """
     key = f"{request.key}:{choice}"
-    outcome = request.directives.get("outcome", "")
+    given = _given(request, canned or {}) if fault is None else None
+    outcome = "" if given is not None else fault or _outcome(request)
     draws = text.Draws(key + ":outcome")
-    if outcome == "refuse":
-        return _limited(_REFUSALS[draws.below(len(_REFUSALS))], None, request.max_tokens)
-    if outcome == "empty":
-        return _limited("", None, request.max_tokens)
-    reasoning = None
-    content = _usual(request, key, outcome)
-    if outcome in ("think", "think_open"):
-        reasoning = text.prose(draws, text.topics_of(request.last_user), 30, 80)
+    if outcome in ("think_cut", "null_content"):
+        return _only_thought(request, draws, shown=outcome == "think_cut")
     if outcome == "think_open":
-        return _limited(f"<think>\n{reasoning}", None, request.max_tokens, cut=True)
+        return _limited(f"<think>\n{_thoughts(request, draws)}", None, request.max_tokens, cut=True)
+    content = _written(request, key, outcome, draws) if given is None else given
+    thinker = request.served.script == "thinker"
+    reasoning = (
+        _reasoning(request, key) if request.thinks else _thoughts(request, draws) if outcome == "think" else None
+    )
+    field = request.served.reasoning_field if thinker else "reasoning_content"
+    return _limited(content, reasoning, request.max_tokens, outcome == "truncate", field)
+
+
+def _given(request: ChatRequest, canned: Mapping[str, Any]) -> str | None:
+    for piece, given in canned.items():
+        if any(piece in message for message in request.messages):
+            return given if isinstance(given, str) else orjson.dumps(given).decode()
+    return request.markers.get("echo")
+
+
+def _outcome(request: ChatRequest) -> str:
+    if request.served.script == "weak" and "weak" in request.markers and is_hard(request):
+        return request.markers["weak"]
+    return request.markers.get("outcome", "")
+
+
+def _written(request: ChatRequest, key: str, outcome: str, draws: text.Draws) -> str:
+    if outcome == "refuse":
+        return _REFUSALS[draws.below(len(_REFUSALS))]
+    if outcome == "empty":
+        return ""
+    content = _usual(request, key, outcome)
     if outcome == "truncate":
-        half = text.cut_tokens(content, text.count_tokens(content) // 2)
-        return _limited(half, None, request.max_tokens, cut=True)
-    if outcome == "bad_json":
-        content = content[:-1] + " and so on"
-    return _limited(content, reasoning, request.max_tokens)
+        return text.cut_tokens(content, text.count_tokens(content) // 2)
+    return content[:-1] + " and so on" if outcome == "bad_json" else content
 
 
-def _limited(content: str, reasoning: str | None, max_tokens: int | None, cut: bool = False) -> Answer:
+def _thoughts(request: ChatRequest, draws: text.Draws) -> str:
+    return text.prose(draws, text.topics_of(request.last_user), 30, 80)
+
+
+def _thought_tokens(request: ChatRequest, draws: text.Draws, tokens: int) -> str:
+    """Reasoning of exactly so many tokens."""
+    return text.cut_tokens(text.prose(draws, text.topics_of(request.last_user), tokens, tokens + 22), tokens)
+
+
+def _reasoning(request: ChatRequest, key: str) -> str | None:
+    """What the script `thinker` thinks: 30-200 tokens, or what the budget allows."""
+    draws = text.Draws(key + ":think")
+    tokens = draws.between(30, 200)
+    if request.thinking_tokens is not None:
+        tokens = min(tokens, request.thinking_tokens)
+    return _thought_tokens(request, draws, tokens) or None
+
+
+def _only_thought(request: ChatRequest, draws: text.Draws, shown: bool) -> Answer:
+    """Thinking that used up `max_tokens` before any answer."""
+    tokens = min(request.max_tokens or draws.between(30, 200), _MOST_THOUGHT_TOKENS)
+    reasoning = _thought_tokens(request, draws, tokens) if shown else None
+    return Answer(None, reasoning, "length", tokens, tokens, "reasoning")
+
+
+def _limited(
+    content: str,
+    reasoning: str | None,
+    max_tokens: int | None,
+    cut: bool = False,
+    field: ReasoningField = "reasoning_content",
+) -> Answer:
     """Reasoning and answer together within `max_tokens`; `cut` says that it was cut before."""
     thought = text.count_tokens(reasoning) if reasoning else 0
     said = text.count_tokens(content)
     if max_tokens is None or thought + said <= max_tokens:
-        return Answer(content, reasoning, "length" if cut else "stop", thought + said, thought)
+        return Answer(content, reasoning, "length" if cut else "stop", thought + said, thought, field)
     if reasoning is not None and thought >= max_tokens:
-        return Answer(None, text.cut_tokens(reasoning, max_tokens), "length", max_tokens, max_tokens)
-    return Answer(text.cut_tokens(content, max_tokens - thought), reasoning, "length", max_tokens, thought)
+        return Answer(None, text.cut_tokens(reasoning, max_tokens), "length", max_tokens, max_tokens, field)
+    return Answer(text.cut_tokens(content, max_tokens - thought), reasoning, "length", max_tokens, thought, field)
 
 
 def _usual(request: ChatRequest, key: str, outcome: str) -> str:
     """Text, or the JSON text of a value for the schema; `near`, loop, leak and copy shape each string of it."""
-    pool = request.directives.get("near")
+    pool = request.markers.get("near")
     write = _writing(request, key, outcome, pool)
     place = key if pool is None else f"near:{pool}"
     if request.schema is None:
         return write(text.Draws(place), "text")
-    words = text.topics_of(text.passage_of(_ANY_DIRECTIVE.sub("", request.last_user)))
+    words = text.topics_of(text.passage_of(without_markers(request.last_user)))
     return orjson.dumps(text.conforming_value(request.schema, place, write, words)).decode()
 
 
 def _writing(request: ChatRequest, key: str, outcome: str, pool: str | None) -> text.Writing:
-    passage = text.passage_of(_ANY_DIRECTIVE.sub("", request.last_user))
+    passage = text.passage_of(without_markers(request.last_user))
     topics = text.topics_of("" if pool else passage)
+    verdict = _verdict(request)
     changes = iter(() if pool is None else (2,) if request.schema is None else (1,))
 
     def write(draws: text.Draws, name: str) -> str:
@@ -211,9 +294,27 @@ def _writing(request: ChatRequest, key: str, outcome: str, pool: str | None) -> 
         if outcome == "leak":
             half = len(written) // 2
             written = written[:half] + _LEAKS[draws.below(len(_LEAKS))] + written[half:]
-        return written
+        return f"{verdict} {written}" if verdict else written
 
     return write
+
+
+def _verdict(request: ChatRequest) -> str:
+    """The word that the strings of `weak` and `strong` begin with; none in other scripts."""
+    script = request.served.script
+    if script not in ("weak", "strong"):
+        return ""
+    return "WRONG" if script == "weak" and is_hard(request) else "RIGHT"
+
+
+def _message(one: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": one.content}
+    if one.reasoning_field not in _DELIMITERS:
+        return {**message, one.reasoning_field: one.reasoning}
+    if one.reasoning is not None:
+        opening, closing = _DELIMITERS[one.reasoning_field]
+        message["content"] = opening + one.reasoning + ("" if one.content is None else closing + one.content)
+    return {**message, "reasoning_content": None}
 
 
 def completion(request: ChatRequest, answers: Sequence[Answer], prompt_tokens: int) -> dict[str, Any]:
@@ -221,7 +322,7 @@ def completion(request: ChatRequest, answers: Sequence[Answer], prompt_tokens: i
     choices = [
         {
             "index": at,
-            "message": {"role": "assistant", "content": one.content, "reasoning_content": one.reasoning},
+            "message": _message(one),
             "finish_reason": one.finish_reason,
             "logprobs": None,
         }

@@ -150,7 +150,8 @@ Does the {n} {r} need {a} {p} {t}?""".splitlines()
 
 _TITLES = ["{A} {n} and the {s} of {p}", "The {n} of {a} {p}", "{P}, {n} and the {a} {s}", "A {a} {s} for {n}"]
 
-Template = tuple[str, tuple[Sequence[str], ...]]
+Template = tuple[str, tuple[tuple[Sequence[str], int], ...]]
+"""A %-format, and the words of each slot with their number; a topic slot has none."""
 
 
 def _capitalised(words: Sequence[str]) -> tuple[str, ...]:
@@ -158,13 +159,13 @@ def _capitalised(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _compiled(template: str) -> Template:
-    """A template as a %-format and the word list of each slot; the list of a topic slot is empty."""
-    slots: list[Sequence[str]] = []
+    slots: list[tuple[Sequence[str], int]] = []
 
     def slot(found: re.Match[str]) -> str:
         name = found[1]
         words = _SLOTS[name.lower()]
-        slots.append(() if name == "n" else words if name.islower() else _capitalised(words))
+        chosen: Sequence[str] = () if name == "n" else words if name.islower() else _capitalised(words)
+        slots.append((chosen, len(chosen)))
         return "%s"
 
     return re.sub(r"\{(\w)\}", slot, template), tuple(slots)
@@ -177,9 +178,10 @@ _TITLE = tuple(map(_compiled, _TITLES))
 
 def _fill(template: Template, draws: Draws, topics: Sequence[str]) -> str:
     text, slots = template
+    topics_number = len(topics)
     chosen = [
-        words[number % len(words)]
-        for words, number in zip([slot or topics for slot in slots], draws.take(len(slots)), strict=True)
+        words[drawn % number] if number else topics[drawn % topics_number]
+        for (words, number), drawn in zip(slots, draws.take(len(slots)), strict=True)
     ]
     return text % tuple(chosen)
 
@@ -194,11 +196,21 @@ _STOP_WORDS = frozenset(
     while whom whose will with within without would write yours""")
 )
 _TOPICS = 64
+_TOPIC_WORD = re.compile(r"\b[a-z]{4,12}\b")
+_OTHERS_AS_SPACES = bytes(byte if chr(byte).isalnum() or byte == ord("_") else 0x20 for byte in range(128)) + bytes(128)
+
+
+def _topic_words(text: str) -> list[str]:
+    """What `_TOPIC_WORD` finds in a text in lower case; in ASCII words are easily told, without its cost."""
+    if not text.isascii():
+        return _TOPIC_WORD.findall(text)
+    words = text.encode().translate(_OTHERS_AS_SPACES).decode().split()
+    return [word for word in words if 4 <= len(word) <= 12 and word.isalpha()]
 
 
 def topics_of(text: str) -> list[str]:
     """Up to 64 different words that the text is about, in order; filled up with common nouns when there are few."""
-    found = dict.fromkeys(re.findall(r"\b[a-z]{4,12}\b", text[:20_000].lower()))
+    found = dict.fromkeys(_topic_words(text[:20_000].lower()))
     words = [word for word in found if word not in _STOP_WORDS][:_TOPICS]
     return words if len(words) >= 12 else [*words, *_SINGULAR[: 24 - len(words)]]
 
