@@ -122,6 +122,20 @@ class Wave:
     def document(self, partition: str, family: str, at: int) -> dict[str, Any]:
         return self.table(f"generate/{partition}/{family}", "documents")[at]
 
+    def climb(self, label: str, at: int, verdict: str, rung: str, **accepted: Any) -> dict[str, Any]:
+        """The ask's answer so far gets `verdict`, thinking nine tenths of it; the next step's is accepted, from elsewhere
+        when `accepted` (fields of its attempt) says so. Returns that attempt."""
+        ask = self.table(label, "asks")[at]
+        attempts = self.table(label, "attempts")
+        place = next(n for n, one in enumerate(attempts) if one["attempt_id"] == ask["accepted_attempt"])
+        last = attempts[place]
+        following = {**last, "attempt_id": f"{last['attempt_id']}+", "step": last["step"] + 1, "rung": rung, **accepted}
+        last |= {"verdict": verdict, "completion": "c", "reasoning": "reasoning"}
+        attempts.insert(place + 1, following)
+        ask |= {"accepted_attempt": following["attempt_id"], "model": following["model"]}
+        self.objects[label].counts["notes"]["attempts"] += 1
+        return following
+
     def documents(self) -> list[dict[str, Any]]:
         return [
             row
@@ -235,15 +249,17 @@ class Wave:
             "completion_tokens": 40,
             "reasoning_tokens": 10,
             "accepted_attempt": f"{ask_id}-2",
-            "model": "local",
+            "model": "served",
         }
 
     def _attempts(self, ask_id: str, failed: bool) -> list[dict[str, Any]]:
         base = {
             "ask_id": ask_id,
             "run": f"run-{self.name}-{self.policy}",
-            "endpoint": "local",
+            "endpoint": "local/0",
             "model": "served",
+            "step": 0,
+            "rung": "first",
             "started_at": START,
         }
         lost = {
@@ -252,7 +268,8 @@ class Wave:
             "usage_prompt_tokens": 100,
             "usage_completion_tokens": 7,
         }
-        good = {"attempt_id": f"{ask_id}-2", "status": "ok", "usage_prompt_tokens": 100, "usage_completion_tokens": 50}
+        good = {"attempt_id": f"{ask_id}-2", "status": "ok", "verdict": "accepted"}
+        good |= {"usage_prompt_tokens": 100, "usage_completion_tokens": 50}
         ended = START + timedelta(seconds=1)
         return [{**base, **one, "ended_at": ended} for one in ([lost, good] if failed else [good])]
 
@@ -269,7 +286,7 @@ class Wave:
             "root_id": seed["root_id"],
             "text": text,
             "parts": [{"role": p.role, "start_byte": p.start_byte, "end_byte": p.end_byte} for p in parts],
-            "models": ["local"],
+            "models": ["served"],
             "ask_ids": [ask["ask_id"]],
             "prompt_tokens": 100,
             "completion_tokens": 40,
@@ -426,8 +443,16 @@ def _shard_files(home: Path, wave: Wave) -> list[dict[str, Any]]:
     ]
 
 
-def write_run(home: Path, wave: Wave, *, started: int = 0, ended: bool = True, release: int | None = None) -> str:
-    """The run that made a wave. It held two GPUs for half an hour, a third of it idle."""
+def write_run(
+    home: Path,
+    wave: Wave,
+    *,
+    started: int = 0,
+    ended: bool = True,
+    release: int | None = None,
+    sessions: Iterable[dict[str, Any]] = ({},),
+) -> str:
+    """The run that made a wave. It held two GPUs for half an hour, a third of it idle; `sessions` may say otherwise."""
     name = f"run-{wave.name}-{wave.policy}"
     folder = home / "runs" / name
     folder.mkdir(parents=True)
@@ -446,7 +471,7 @@ def write_run(home: Path, wave: Wave, *, started: int = 0, ended: bool = True, r
         "pinned_release": None,
         "started_at": (START + timedelta(hours=started)).isoformat(),
         "home": str(home),
-        "models": {"local": price},
+        "models": {"local": price, "dear": {**price, "usd_per_million_completion_tokens": 40.0}},
         "objects": wave.places(),
     }
     (folder / "run.json").write_bytes(orjson.dumps(run))
@@ -455,13 +480,16 @@ def write_run(home: Path, wave: Wave, *, started: int = 0, ended: bool = True, r
         (folder / "summary.json").write_bytes(orjson.dumps(summary))
         session = {
             "run": name,
-            "endpoint": "local",
+            "endpoint": "local/0",
             "model": "served",
             "gpus": 2,
             "started_at": START,
             "ended_at": START + timedelta(minutes=30),
             "loading_seconds": 5.0,
             "idle_seconds": 600.0,
+            "end": "stopped",
+            "asks": 18,
         }
-        rows.write_table(rows.table([session], rows.ENGINE_SESSION), folder / "sessions.parquet")
+        held = [{**session, **one} for one in sessions]
+        rows.write_table(rows.table(held, rows.ENGINE_SESSION), folder / "sessions.parquet")
     return name

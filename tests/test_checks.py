@@ -63,6 +63,20 @@ def test_waves_can_be_audited_together(tmp_path: Path) -> None:
     assert [row for row in result.to_pylist() if row["violations"]] == []
 
 
+def test_ladders_cascades_dead_letters_and_reused_answers_pass(tmp_path: Path) -> None:
+    wave = Wave()
+    wave.climb("generate/p0/qa", 3, "thinking_overflow", "larger_budget")
+    wave.climb("generate/p0/qa", 3, "dead_letter", "next_model")
+    dead = wave.table("generate/p1/qa", "asks")[0]
+    dead["outcome"] = "dead_letter"
+    for attempt in wave.table("generate/p1/qa", "attempts"):
+        if attempt["ask_id"] == dead["ask_id"]:
+            attempt |= {"status": "rejected", "verdict": None}
+    _count("generate/p1/distill", attempts=-len(wave.table("generate/p1/distill", "attempts")))(wave)
+    wave.table("generate/p1/distill", "attempts").clear()  # all of them lie in the object that paid
+    assert _run(tmp_path, wave) == {}
+
+
 def test_a_wave_without_anything_passes(tmp_path: Path) -> None:
     table = run_checks({}, [], [], False, AuditConfig(min_documents=1), tmp_path)
     assert table.num_rows == len(load_checks()) >= 12
@@ -107,6 +121,57 @@ def _part(role: str, start_byte: int, end_byte: int) -> Plant:
 
 def _cut_answer(wave: Wave) -> None:
     wave.table("generate/p0/qa", "asks")[3]["outcome"] = "repetition"
+
+
+def _attempt(**values: Any) -> Plant:
+    """Change fields of the attempt that a kept document rests on."""
+
+    def plant(wave: Wave) -> None:
+        _accepted(wave).update(values)
+
+    return plant
+
+
+def _accepted(wave: Wave) -> dict[str, Any]:
+    ask = wave.table("generate/p0/qa", "asks")[3]
+    found = [one for one in wave.table("generate/p0/qa", "attempts") if one["attempt_id"] == ask["accepted_attempt"]]
+    return found[0]
+
+
+def _accepted_twice(wave: Wave) -> None:
+    wave.climb("generate/p0/qa", 3, "accepted", "next_model")
+
+
+def _accepted_for_nobody(wave: Wave) -> None:
+    stranger = {**_accepted(wave), "attempt_id": "stranger", "ask_id": "nobody"}
+    wave.table("generate/p0/qa", "attempts").append(stranger)
+    _count("generate/p0/qa", attempts=1)(wave)
+
+
+def _another_is_accepted(wave: Wave) -> None:
+    wave.climb("generate/p0/qa", 3, "not_accepted", "next_model")
+    attempts = [one for one in wave.table("generate/p0/qa", "attempts") if one["ask_id"] == _accepted(wave)["ask_id"]]
+    for attempt, verdict in zip(attempts, ("accepted", "not_accepted"), strict=True):
+        attempt["verdict"] = verdict
+
+
+def _named_nowhere(wave: Wave) -> None:
+    wave.table("generate/p0/qa", "asks")[3]["accepted_attempt"] = "gone"
+
+
+def _dead_letter_with_an_answer(wave: Wave) -> None:
+    wave.table("generate/p0/qa", "asks")[0]["outcome"] = "dead_letter"  # its document is dropped
+
+
+def _step_without_an_answer(wave: Wave) -> None:
+    wave.climb("generate/p0/qa", 3, "thinking_overflow", "larger_budget")
+    wave.climb("generate/p0/qa", 3, "thinking_overflow", "thinking_off")
+    between = next(one for one in wave.table("generate/p0/qa", "attempts") if one["step"] == 1)
+    between |= {"status": "timeout", "verdict": None}
+
+
+def _two_answers_at_one_step(wave: Wave) -> None:
+    wave.climb("generate/p0/qa", 3, "empty_answer", "again")["step"] = 0
 
 
 def _two_documents_of_one_id(wave: Wave) -> None:
@@ -242,7 +307,21 @@ def _siblings_apart(wave: Wave) -> None:
 
 STRICT = AuditConfig(min_documents=1, min_cluster_documents=2)
 
+ONCE, GAPS = "answers_accepted_once", "ladder_without_gaps"
+
 PLANTED = [
+    pytest.param(ONCE, _attempt(verdict="not_accepted"), None, {"accepted": 0, "named": 1}, id="accepted by nobody"),
+    pytest.param(ONCE, _accepted_twice, None, {"accepted": 2, "named": 1}, id="accepted twice"),
+    pytest.param(ONCE, _accepted_for_nobody, None, {"ask_id": "nobody", "accepted": 1}, id="accepted for no ask"),
+    pytest.param(ONCE, _another_is_accepted, None, {"accepted": 1, "named": 1}, id="another attempt is accepted"),
+    pytest.param(ONCE, _named_nowhere, None, {"accepted": 1, "named": 0}, id="names an attempt that is not there"),
+    pytest.param(
+        ONCE, _dead_letter_with_an_answer, None, {"outcome": "dead_letter", "accepted": 1}, id="dead letter accepted"
+    ),
+    pytest.param(GAPS, _attempt(step=2), None, {"first_step": 2, "steps": 1}, id="first steps missing"),
+    pytest.param(GAPS, _attempt(step=None), None, {"first_step": None}, id="no step"),
+    pytest.param(GAPS, _step_without_an_answer, None, {"answers": [1, 0, 1]}, id="step after no answer"),
+    pytest.param(GAPS, _two_answers_at_one_step, None, {"answers": [2]}, id="two answers at one step"),
     pytest.param("answers_complete", _cut_answer, None, {"outcome": "repetition"}, id="kept on a looping answer"),
     pytest.param("counts_add_up", _count("ingest", items=1), None, {"step": "ingest"}, id="one more in than out"),
     pytest.param(

@@ -383,3 +383,9 @@ def test_a_long_text_of_nearly_distinct_words_holds_no_loop() -> None:
     assert loops("on and on " * 4) is True
     assert loops(f"{words} {'on and on ' * 4}") is False
     assert loops(f"{words} {'on and on ' * 40}") is True
+
+
+def test_a_lone_closing_tag_is_a_leak_where_nobody_asked_for_thinking() -> None:
+    message = {"content": f"First the tide is measured.\n</think>\n\n{PROSE}"}
+    assert judge(message, "stop", None, None, True).outcome == "ok"
+    assert judge(message, "stop", None, None, False).outcome == "tag_leak"

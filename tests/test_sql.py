@@ -70,9 +70,9 @@ def test_a_canned_question_can_be_pasted_between_double_quotes(home: Path, name:
 
 
 def test_canned_questions_have_titles_and_unknown_ones_are_refused() -> None:
-    assert {"drops_by_reason", "yield_by_family", "why_dropped", "cost_per_kept_token", "duplicates"} <= set(
-        canned_titles()
-    )
+    about_text = {"drops_by_reason", "yield_by_family", "why_dropped", "duplicates"}
+    about_money = {"cost_per_kept_token", "paid_for_nothing", "yield_by_model", "reasoning_cost"}
+    assert about_text | about_money == set(canned_titles())
     assert all(title[0].islower() and not title.startswith("--") for title in canned_titles().values())
     with pytest.raises(UserError, match="did you mean 'duplicates'"):
         canned("duplicate")
@@ -102,7 +102,9 @@ def test_why_and_how_much_was_dropped(home: Path) -> None:
             id="unknown view",
         ),
         pytest.param(
-            "SELECT famly FROM drops, kept", ["famly", "allowed: asks.family, attempts.family"], id="unknown column"
+            "SELECT famly FROM drops, kept",
+            ["famly", "allowed: asks.family, attempt_costs.family"],
+            id="unknown column",
         ),
         pytest.param("SELECT k.famly FROM kept k", ["famly", "documents.family"], id="unknown column of an alias"),
         pytest.param("SELEC 1", ["cannot be parsed", 'near "SELEC"'], id="no SQL"),

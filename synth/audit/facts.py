@@ -36,7 +36,7 @@ _FILE = {"file": _TEXT, "path": _TEXT, "stage": _TEXT, "run": _TEXT, "family": _
 _RELEASED_FILE = {"file": _TEXT, "object": _TEXT, "recipe": _TEXT, "release": _COUNT}
 _TOMBSTONE = {"recipe": _TEXT, "release": _COUNT, "doc_id": _TEXT}
 _PRICES = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens", "usd_per_gpu_hour")
-_PRICE = {"run": _TEXT, "endpoint": _TEXT, **dict.fromkeys(_PRICES, pa.float64())}
+_PRICE = {"run": _TEXT, "model_name": _TEXT, **dict.fromkeys(_PRICES, pa.float64())}
 _RELEASE = {
     "recipe": _TEXT,
     "release": _COUNT,
@@ -190,8 +190,8 @@ def _tombstones(home: Home) -> Iterator[dict[str, Any]]:
 
 def _prices(home: Home) -> Iterator[dict[str, Any]]:
     for run in home.runs:
-        for endpoint, model in run.value["models"].items():
-            yield {"run": run.name, "endpoint": endpoint, **{name: model[name] for name in _PRICES}}
+        for model_name, model in run.value["models"].items():
+            yield {"run": run.name, "model_name": model_name, **{name: model[name] for name in _PRICES}}
 
 
 def _objects(home: Home) -> Iterator[dict[str, Any]]:

@@ -77,61 +77,141 @@ def table_views(table: str, columns: pa.Schema, everywhere: Sequence[str], newes
 
 
 def sessions_view(paths: Sequence[str]) -> View:
-    """Engine sessions of all runs that ended."""
+    """Engine sessions of all runs that ended, with their price."""
     return View(
         "all_sessions",
-        "how long each run held which endpoint",
-        f"SELECT * EXCLUDE filename FROM {scan(paths, ENGINE_SESSION)}",
+        "how long each run held which endpoint, one row per start of a server; seconds of GPU time are loading, idle or busy",
+        f"""
+WITH held AS (
+    SELECT * EXCLUDE filename, {_MODEL_NAME} AS model_name, epoch(ended_at - started_at) AS seconds
+    FROM {scan(paths, ENGINE_SESSION)}
+)
+SELECT h.*, h.gpus * h.seconds AS gpu_seconds, h.gpus * h.loading_seconds AS loading_gpu_seconds,
+    h.gpus * h.idle_seconds AS idle_gpu_seconds, h.gpus * (h.seconds - h.loading_seconds - h.idle_seconds) AS busy_gpu_seconds,
+    h.gpus * h.seconds / 3600 * p.usd_per_gpu_hour AS dollars
+FROM held h LEFT JOIN home.prices p ON p.run = h.run AND p.model_name = h.model_name""",
     )
 
 
-def _costs(prefix: str, scope: str) -> str:
-    """What was paid, from the attempts, asks and sessions of `prefix`; `scope` is a column to keep apart, or nothing.
+# An endpoint is <model name>/<replica>; an attempt that was lost before it was sent has the model's name alone.
+_MODEL_NAME = "regexp_replace(endpoint, '/[^/]*$', '')"
 
-    Tokens of answers are counted by us, those of attempts that gave no answer are as the endpoint reported them. GPU time
-    is paid per session, not per family, so it has rows of its own: `sum(dollars)` is the whole.
-    """
-    apart = f"{scope}, " if scope else ""
-    same = f"AND k.{scope} = a.{scope}" if scope else ""
-    group = f"{apart}run, endpoint, model, role, family, kind, outcome"
-    return f"""
+_TOKENS = """sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)::BIGINT AS completion_tokens,
+    sum(reasoning_tokens)::BIGINT AS reasoning_tokens"""
+
+# Tokens are those that the endpoint reported, because those are what it charges for, and what the engine's own total counts.
+# Of an answer they are shared out between thinking and text as we counted them, of one that was not accepted by its bytes.
+# GPU time is shared out over the attempts on its model in its run by the tokens that they generated.
+_ATTEMPT_COSTS = f"""
 WITH answers AS (
-    SELECT DISTINCT ON ({apart}accepted_attempt) {apart}ask_id, accepted_attempt, role, outcome,
-        prompt_tokens, completion_tokens, reasoning_tokens
-    FROM {prefix}asks ORDER BY {apart}accepted_attempt, ask_id
+    SELECT DISTINCT ON ({{recipe,}}accepted_attempt) {{recipe,}}accepted_attempt AS attempt_id, true AS accepted, outcome,
+        budget_hit, reasoning_tokens / nullif(completion_tokens + reasoning_tokens, 0) AS thinking_share
+    FROM {{all_}}asks ORDER BY {{recipe,}}accepted_attempt, ask_id
 ), roles AS (
-    SELECT {apart}ask_id, min(role) AS role FROM answers GROUP BY ALL
-), paid AS (
-    SELECT {_qualified("a", scope)}a.run, a.endpoint, a.model, k.role, a.family, 'answer' AS kind, k.outcome, 1 AS asks,
-        k.prompt_tokens, k.completion_tokens, k.reasoning_tokens
-    FROM {prefix}attempts a JOIN answers k ON k.accepted_attempt = a.attempt_id {same}
-    UNION ALL BY NAME
-    SELECT {_qualified("a", scope)}a.run, a.endpoint, a.model, k.role, a.family, 'failed_attempt' AS kind,
-        a.status AS outcome, 0 AS asks, coalesce(a.usage_prompt_tokens, 0) AS prompt_tokens,
-        coalesce(a.usage_completion_tokens, 0) AS completion_tokens, 0 AS reasoning_tokens
-    FROM {prefix}attempts a LEFT JOIN roles k ON k.ask_id = a.ask_id {same}
-    WHERE a.attempt_id NOT IN (SELECT accepted_attempt FROM answers WHERE accepted_attempt IS NOT NULL)
-), tokens AS (
-    SELECT {group}, sum(asks)::BIGINT AS asks, count(*) AS attempts, sum(prompt_tokens)::BIGINT AS prompt_tokens,
-        sum(completion_tokens)::BIGINT AS completion_tokens, sum(reasoning_tokens)::BIGINT AS reasoning_tokens
-    FROM paid GROUP BY ALL
+    SELECT {{recipe,}}ask_id, min(role) AS role FROM {{all_}}asks GROUP BY ALL
+), sent AS (
+    SELECT {{recipe,}}run, attempt_id, ask_id, endpoint, {_MODEL_NAME} AS model_name, model, role, family, step, rung,
+        coalesce(accepted, false) AS accepted, status, coalesce(outcome, verdict, status) AS outcome, budget_hit,
+        coalesce(usage_prompt_tokens, 0) AS prompt_tokens, coalesce(usage_completion_tokens, 0) AS generated_tokens,
+        coalesce(thinking_share, strlen(reasoning) / nullif(strlen(reasoning) + strlen(completion), 0), 0) AS thinking_share
+    FROM {{all_}}attempts LEFT JOIN answers USING ({{recipe,}}attempt_id) LEFT JOIN roles USING ({{recipe,}}ask_id)
+), counted AS (
+    SELECT * EXCLUDE (status, generated_tokens, thinking_share),
+        CASE WHEN status <> 'ok' THEN 'failed_attempt' WHEN accepted THEN 'answer' ELSE 'refused_answer' END AS kind,
+        generated_tokens - round(generated_tokens * thinking_share)::BIGINT AS completion_tokens,
+        round(generated_tokens * thinking_share)::BIGINT AS reasoning_tokens,
+        coalesce(generated_tokens / nullif(sum(generated_tokens) OVER same_model, 0), 1 / count(*) OVER same_model) AS gpu_share
+    FROM sent WINDOW same_model AS (PARTITION BY {{recipe,}}run, model_name)
+), gpus AS (
+    SELECT {{recipe,}}run, model_name, sum(dollars) AS dollars FROM {{all_}}sessions GROUP BY ALL
+)
+SELECT c.* EXCLUDE gpu_share, (c.prompt_tokens * p.usd_per_million_prompt_tokens
+        + (c.completion_tokens + c.reasoning_tokens) * p.usd_per_million_completion_tokens) / 1e6 AS token_dollars,
+    CASE WHEN p.run IS NOT NULL THEN coalesce(c.gpu_share * g.dollars, 0) END AS gpu_dollars
+FROM counted c LEFT JOIN gpus g USING ({{recipe,}}run, model_name)
+LEFT JOIN home.prices p ON p.run = c.run AND p.model_name = c.model_name"""
+
+# GPU time is paid per session, not per family, so it has rows of its own: `sum(dollars)` is the whole.
+_COSTS = f"""
+WITH tokens AS (
+    SELECT {{recipe,}}run, model_name, model, role, family, kind, outcome, count(*) FILTER (accepted) AS asks,
+        count(*) AS attempts, {_TOKENS}, sum(token_dollars) AS dollars
+    FROM {{all_}}attempt_costs GROUP BY ALL
 ), engines AS (
-    SELECT {apart}run, endpoint, model, 'engine' AS kind, sum(gpus * epoch(ended_at - started_at)) AS gpu_seconds,
-        sum(idle_seconds) AS idle_seconds
-    FROM {prefix}sessions GROUP BY ALL
-), everything AS (SELECT * FROM tokens UNION ALL BY NAME SELECT * FROM engines)
-SELECT {_qualified("b", scope)}b.run, b.endpoint, b.model, b.role, b.family, b.kind, b.outcome,
-    coalesce(b.asks, 0) AS asks, coalesce(b.attempts, 0) AS attempts, coalesce(b.prompt_tokens, 0) AS prompt_tokens,
-    coalesce(b.completion_tokens, 0) AS completion_tokens, coalesce(b.reasoning_tokens, 0) AS reasoning_tokens,
-    coalesce(b.gpu_seconds, 0) AS gpu_seconds, coalesce(b.idle_seconds, 0) AS idle_seconds,
-    CASE b.kind WHEN 'engine' THEN b.gpu_seconds / 3600 * p.usd_per_gpu_hour
-        ELSE (b.prompt_tokens * p.usd_per_million_prompt_tokens
-            + (b.completion_tokens + b.reasoning_tokens) * p.usd_per_million_completion_tokens) / 1e6 END AS dollars
-FROM everything b LEFT JOIN home.prices p ON p.run = b.run AND p.endpoint = b.endpoint"""
+    SELECT {{recipe,}}run, model_name, model, 'engine' AS kind, sum(gpu_seconds) AS gpu_seconds,
+        sum(loading_gpu_seconds) AS loading_gpu_seconds, sum(idle_gpu_seconds) AS idle_gpu_seconds,
+        sum(busy_gpu_seconds) AS busy_gpu_seconds, sum(dollars) AS dollars
+    FROM {{all_}}sessions GROUP BY ALL
+)
+SELECT {{recipe,}}run, model_name, model, role, family, kind, outcome, coalesce(asks, 0) AS asks,
+    coalesce(attempts, 0) AS attempts, coalesce(prompt_tokens, 0) AS prompt_tokens,
+    coalesce(completion_tokens, 0) AS completion_tokens, coalesce(reasoning_tokens, 0) AS reasoning_tokens,
+    coalesce(gpu_seconds, 0) AS gpu_seconds, coalesce(loading_gpu_seconds, 0) AS loading_gpu_seconds,
+    coalesce(idle_gpu_seconds, 0) AS idle_gpu_seconds, coalesce(busy_gpu_seconds, 0) AS busy_gpu_seconds, dollars
+FROM (SELECT * FROM tokens UNION ALL BY NAME SELECT * FROM engines)"""
+
+_SERVERS = """
+SELECT {recipe,}run, endpoint, model_name, model, max(gpus) AS gpus, count(*) AS starts,
+    count(*) FILTER ("end" = 'died') AS deaths, count(*) FILTER ("end" = 'stalled') AS stalls,
+    count(*) FILTER ("end" = 'recycled') AS recycles, count(*) FILTER ("end" = 'lost') AS losses,
+    sum(seconds) / 3600 AS hours, sum(loading_seconds) / nullif(sum(seconds), 0) AS loading_share,
+    sum(idle_seconds) / nullif(sum(seconds), 0) AS idle_share,
+    sum(seconds - loading_seconds - idle_seconds) / nullif(sum(seconds), 0) AS busy_share,
+    coalesce(sum(asks), 0)::BIGINT AS answers, sum(gpu_seconds) / 3600 AS gpu_hours, sum(dollars) AS dollars
+FROM {all_}sessions GROUP BY ALL"""
+
+# A token is kept when a kept document rests on its answer; a document on answers of several models is listed under each.
+# What a kept token cost counts everything that its model was paid in its role and family, whatever came of it.
+_YIELDS = f"""
+WITH paid AS (
+    SELECT {{recipe,}}model, role, family, outcome, count(*) FILTER (accepted) AS asks, count(*) AS attempts, {_TOKENS},
+        sum(token_dollars) AS token_dollars, sum(gpu_dollars) AS gpu_dollars
+    FROM {{all_}}attempt_costs GROUP BY ALL
+), answers AS (
+    SELECT DISTINCT ON ({{recipe,}}ask_id) {{recipe,}}ask_id, model, role, family, outcome, completion_tokens
+    FROM {{all_}}asks WHERE outcome = 'ok' ORDER BY {{recipe,}}ask_id
+), used AS (
+    SELECT {{recipe,}}id, unnest(ask_ids) AS ask_id FROM {{all_}}kept
+), kept_answers AS (
+    SELECT *, row_number() OVER (PARTITION BY {{recipe,}}ask_id ORDER BY id) = 1 AS counts
+    FROM answers JOIN used USING ({{recipe,}}ask_id)
+), yielded AS (
+    SELECT {{recipe,}}model, role, family, outcome, count(DISTINCT id) AS documents_kept,
+        coalesce(sum(completion_tokens) FILTER (counts), 0)::BIGINT AS kept_tokens
+    FROM kept_answers GROUP BY ALL
+)
+SELECT {{recipe,}}model, role, family, outcome, asks, attempts, attempts / sum(attempts) OVER whole AS share, prompt_tokens,
+    completion_tokens, reasoning_tokens, token_dollars, gpu_dollars, coalesce(documents_kept, 0) AS documents_kept,
+    coalesce(kept_tokens, 0) AS kept_tokens,
+    1e6 * sum(token_dollars) OVER whole / nullif(kept_tokens, 0) AS token_dollars_per_million_kept,
+    1e6 * sum(token_dollars + gpu_dollars) OVER whole / nullif(kept_tokens, 0) AS dollars_per_million_kept
+FROM paid LEFT JOIN yielded USING ({{recipe,}}model, role, family, outcome)
+WINDOW whole AS (PARTITION BY {{recipe,}}model, role, family)"""
+
+_OUTCOMES = """
+WITH counted AS (
+    SELECT {recipe,}role, family, model, outcome, accepted, count(*) AS answers, count(*) FILTER (budget_hit) AS budget_hits
+    FROM {all_}attempt_costs WHERE kind <> 'failed_attempt' OR outcome = 'dead_letter' GROUP BY ALL
+)
+SELECT {recipe,}role, family, model, outcome, accepted, answers,
+    answers / sum(answers) OVER (PARTITION BY {recipe,}role, family, model) AS share, budget_hits
+FROM counted"""
+
+_LADDER = f"""
+SELECT {{recipe,}}role, rung, count(DISTINCT (ask_id, step)) AS climbs, count(*) FILTER (accepted AND outcome = 'ok') AS helped,
+    helped / climbs AS helped_share, count(*) AS attempts, {_TOKENS}, sum(token_dollars) AS token_dollars,
+    sum(gpu_dollars) AS gpu_dollars
+FROM {{all_}}attempt_costs GROUP BY ALL"""
 
 
-def _qualified(alias: str, column: str) -> str:
-    return f"{alias}.{column}, " if column else ""
+def _pair(name: str, shows: str, query: str) -> tuple[View, View]:
+    """A view of the newest releases, and its twin over every published object."""
+    newest = query.replace("{all_}", "").replace("{recipe,}", "recipe, ")
+    every = query.replace("{all_}", "all_").replace("{recipe,}", "")
+    return (
+        View(name, f"{shows}; for the newest release of each recipe, whichever run paid", newest),
+        View(f"all_{name}", f"{shows}; by every run", every),
+    )
 
 
 DERIVED: tuple[View, ...] = (
@@ -168,7 +248,19 @@ DERIVED: tuple[View, ...] = (
         "SELECT s.*, r.recipe FROM all_sessions s JOIN (SELECT recipe, run FROM attempts UNION "
         "SELECT recipe, run FROM releases WHERE current) r ON r.run = s.run",
     ),
-    View("costs", "what the newest release of each recipe cost, whichever run paid", _costs("", "recipe")),
-    View("all_costs", "what each run paid", _costs("all_", "")),
+    *_pair(
+        "attempt_costs",
+        "each attempt with its role, kind (answer, refused_answer, failed_attempt), outcome and price; accepted: it ended its ask",
+        _ATTEMPT_COSTS,
+    ),
+    *_pair("costs", "what was paid, GPU time with loading and idling in rows of kind engine", _COSTS),
+    *_pair("servers", "how often each endpoint was started and how it ended, its hours, answers and GPU dollars", _SERVERS),
+    *_pair(
+        "yields",
+        "what each model gave in each role and family, by outcome; dollars per million kept tokens are of all outcomes together",
+        _YIELDS,
+    ),
+    *_pair("outcomes", "how often each outcome came; accepted: the answer ended its ask", _OUTCOMES),
+    *_pair("ladder", "how often each rung of the retry ladder was climbed, how often it helped, what it cost", _LADDER),
 )
 """Views over other views, in the order in which they can be created."""

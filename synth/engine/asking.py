@@ -52,7 +52,7 @@ class Asker:
         self._journal = journal
         self._known = known
         self._verdicts = verdicts
-        self._priority = priority
+        self.priority = priority
         self._running: dict[str, asyncio.Task[Completion]] = {}
 
     async def __call__(
@@ -162,11 +162,11 @@ class Asker:
     async def _attempt(self, model: Model, send: Send, body: dict[str, Any], tries: _Tries) -> Reply | Rejected | Fault:
         """One attempt. A Fault that comes back may be tried again; one that may not is raised as an EndpointError."""
         pool, deaths = model.pool, tries.deaths
-        await pool.ticket(self._priority)
+        await pool.ticket(self.priority)
         try:
             await self._journal.send(send)
             try:
-                replica = await pool.take(self._priority, deaths)
+                replica = await pool.take(self.priority, deaths)
             except BaseException:
                 self._journal.end(End(send.attempt_id, "not_sent"))
                 raise
@@ -189,6 +189,7 @@ class Asker:
                 ) from None
             except Fault as error:
                 fault = error
+                model.keepers[replica.name].doubt(tries.life, fault.status)
             finally:
                 self._engine.stats.in_flight -= 1
                 pool.give(replica, deaths)
@@ -222,10 +223,10 @@ class Asker:
 
     def _died(self, replica: Replica, fault: Fault, tries: _Tries) -> Rejected | Fault:
         """The server died under this ask. Was it alone, and not for the first time, then it is why."""
-        end = tries.ended("server_died" if replica.life != tries.life and not tries.outside else fault.status)
-        if tries.outside:
-            self._journal.end(end)
+        if tries.outside or fault.status == "refused":  # it had not reached the server
+            self._journal.end(tries.ended(fault.status))
             return fault
+        end = tries.ended("server_died")
         alone = company(replica.limit, tries.deaths) == 1 and tries.deaths > 0
         tries.deaths += 1
         if alone:
@@ -317,10 +318,10 @@ def _backoff_seconds(pauses: int) -> float:
 def _completion(ask_id: str, model: Model, reply: Reply | Rejected, question: dict[str, Any], step: Step) -> Completion:
     if isinstance(reply, Rejected):
         return Completion(ask_id, "dead_letter", str(reply), model.title)  # what the endpoint said
-    judged = _judge(model.controls, reply, question["schema"])
+    budget = ladder.spent_sampling(question["sampling"], step)["thinking_tokens"]
+    judged = _judge(model.controls, reply, question["schema"], bool(budget))
     total = reply.usage_completion_tokens or 0
     thinking = _thinking_tokens(judged, total, reply.usage_reasoning_tokens)
-    budget = ladder.spent_sampling(question["sampling"], step)["thinking_tokens"]
     return Completion(
         ask_id=ask_id,
         outcome=judged.outcome,
@@ -335,9 +336,9 @@ def _completion(ask_id: str, model: Model, reply: Reply | Rejected, question: di
     )
 
 
-def _judge(controls: Controls, reply: Reply, schema: Mapping[str, Any] | None) -> outcomes.Judged:
+def _judge(controls: Controls, reply: Reply, schema: Mapping[str, Any] | None, thinks: bool) -> outcomes.Judged:
     """The answer judged, with what was made harmless in the prompt put back where the model repeats it."""
-    judged = outcomes.judge(reply.message, reply.finish_reason, schema, controls.leaked)
+    judged = outcomes.judge(reply.message, reply.finish_reason, schema, controls.leaked, thinks)
     if BREAKER in judged.text:
         text = controls.unescape(judged.text)
         judged = replace(

@@ -20,10 +20,14 @@ from synth.engine.asking import Asker
 from synth.engine.budget import Budget, BudgetReached
 from synth.engine.journal import Journal, Writer
 from synth.engine.model import Model, Role
-from synth.engine.pool import Replica
+from synth.engine.pool import Replica, Tickets
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, role_policy
 from synth.errors import Interrupted, SynthError
 from synth.rows import Draft, Seed
+
+
+# Seeds in work per place at a model: some wait for their turn, some for their family's own work.
+_SEEDS_PER_PLACE, _MORE_SEEDS = 2, 16
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Engine:
         self.broken: SynthError | None = None
         self.spent: BudgetReached | None = None  # why nothing more is sent, once a budget is used up
         self.asks: set[asyncio.Task[Completion]] = set()
+        places = sum(one.run.in_flight * one.run.copies for one in self.models.values())
+        self._seats = Tickets(_SEEDS_PER_PLACE * places + _MORE_SEEDS)
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._writer = Writer()
@@ -151,14 +157,27 @@ class Engine:
             journal.close()
 
     async def _make(self, askers: Sequence[Asker], family: Family, options: Any) -> list[list[Draft] | Exception]:
+        """Seeds are taken up in order, only as many at a time as keep the models busy: waiting ones cost nothing."""
         self.stats.seeds += len(askers)
-        results = await asyncio.gather(*(self._one(family, asker, options) for asker in askers), return_exceptions=True)
+        tasks: list[asyncio.Task[list[Draft]]] = []
+        try:
+            for asker in askers:
+                await self._seats.acquire(asker.priority)
+                tasks.append(asyncio.ensure_future(self._seated(family, asker, options)))
+        finally:
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, asyncio.CancelledError):
                 raise Interrupted("the run was told to stop")
             if isinstance(result, BaseException) and not isinstance(result, _FamilyError):
                 raise result
         return [result.cause if isinstance(result, _FamilyError) else result for result in results]  # type: ignore[misc]
+
+    async def _seated(self, family: Family, asker: Asker, options: Any) -> list[Draft]:
+        try:
+            return await self._one(family, asker, options)
+        finally:
+            self._seats.release()
 
     async def _one(self, family: Family, asker: Asker, options: Any) -> list[Draft]:
         """A family on one seed; its own exceptions are told apart from the engine's."""
@@ -234,6 +253,7 @@ class Engine:
         self._close(self.broken)
 
     def _close(self, reason: BaseException) -> None:
+        self._seats.close(reason)
         for model in self.models.values():
             model.close(reason)
 

@@ -8,6 +8,7 @@ nothing for it; those that were in flight are told that the server died under th
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import threading
 import time
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.25  # between looks at whether the child lives
 _HEALTH_SECONDS = 5.0  # between looks at progress and health, at most
 _PAUSES_SECONDS = (0.5, 2.0, 8.0, 30.0)  # before each start after a death without any answer since the last one
+_FALLING = ("refused", "reset")  # what a server that dies gives to those who talk to it
 _COUNTERS = re.compile(
     rb"^(?:vllm:(?:generation|prompt)_tokens_total|llamacpp:(?:tokens_predicted|prompt_tokens)_total)(?:\{[^}]*\})? (\S+)",
     re.MULTILINE,
@@ -156,6 +158,8 @@ class Keeper:
         self._ended = asyncio.get_running_loop().create_future()
         replica.client, replica.up, replica.window = client, True, float(replica.limit)
         replica.answered_at = time.monotonic()
+        most = self._run.recycle_after_asks
+        replica.answers_wanted = replica.answered + most if most else math.inf
         self._model.came_up()
         self._pool.dispatch()
 
@@ -201,6 +205,11 @@ class Keeper:
             self._replica.life += end != "recycled"
             self._ended.set_result(end)
 
+    def doubt(self, life: int, status: str) -> None:
+        """A fault came: where it looks like the server's end nothing more is sent before `died` knows. Call it at once."""
+        if status in _FALLING and self._replica.life == life and not self._ended.done():
+            self._replica.up = False
+
     async def died(self, life: int, status: str) -> bool:
         """Whether the server that gave a fault has died under it. `life` is the replica's when the ask was sent."""
         if self._replica.life != life:
@@ -218,14 +227,15 @@ class Keeper:
         if client is None:
             return False
         if client.endpoint.child is None:
-            if status == "refused":
-                self._end("lost")
-            return status == "refused"
-        await asyncio.sleep(_LOOK_SECONDS / 2)  # a process that falls takes a moment
-        found, _ = await client.look("/health")
-        dead = not client.endpoint.child.alive() or found in (0, 503)
+            dead, end = status == "refused", "lost"
+        else:
+            found, _ = await client.look("/health")
+            dead, end = not client.endpoint.child.alive() or found in (0, 503), "died"
         if dead:
-            self._end("died")
+            self._end(end)
+        elif not self._ended.done() and not self._due():
+            self._replica.up = True
+            self._pool.dispatch()
         return dead
 
     # A server of ours
@@ -263,11 +273,8 @@ class Keeper:
         return self._counted
 
     def _due(self) -> bool:
-        """Whether it has given its share of answers: from then on nobody is let in."""
-        most = self._run.recycle_after_asks
-        due = bool(most) and self._replica.answered - self.lives[-1].answered_before >= most
-        self._replica.up = not due
-        return due
+        """Whether it has given its share of answers."""
+        return self._replica.answered >= self._replica.answers_wanted
 
     def _dies(self, endpoint: Endpoint) -> SynthError:
         lines = endpoint.child.last_lines(8) if endpoint.child else []

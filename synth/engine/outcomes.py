@@ -102,12 +102,13 @@ def judge(
     finish_reason: str | None,
     schema: Mapping[str, Any] | None,
     leaked: Callable[[str], bool] | None = None,
+    thinking_asked: bool = True,
 ) -> Judged:
     """Separate thinking from answer and name the outcome. `message` is a chat completion's message.
 
     `leaked` tells whether an answer holds control tokens of this model's tokenizer; the well-known ones are found without.
     """
-    apart = separate(message)
+    apart = separate(message, thinking_asked)
     text, parsed = apart.answer, None
     outcome: Outcome
     if finish_reason == "content_filter" or _declines(message):

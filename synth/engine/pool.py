@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Replica:
     cut_at: float = 0.0
     answered: int = 0
     answered_at: float = 0.0
+    answers_wanted: float = math.inf  # after so many in all, nobody is let in: it is to be recycled
     life: int = 0  # raised with each death
     busy_since: float = 0.0
     busy_seconds: float = 0.0
@@ -117,6 +119,8 @@ class Pool:
         """The replica gave an answer: one place more per window of answers."""
         replica.answered += 1
         replica.answered_at = time.monotonic()
+        if replica.answered >= replica.answers_wanted:
+            replica.up = False
         if replica.window < replica.limit:
             replica.window = min(float(replica.limit), replica.window + 1.0 / replica.window)
 

@@ -75,12 +75,12 @@ class Separated:
     closed: bool
 
 
-def separate(message: Mapping[str, Any]) -> Separated:
+def separate(message: Mapping[str, Any], asked: bool = True) -> Separated:
     """Tell thinking and answer of a chat completion's message apart. Never raises; no text is lost, only delimiters.
 
     A closing tag without an opening one (the template put that into the prompt) ends thinking only if the server
     delivered none by itself, no opening tag stands before it, and it is not quoted: neither between quotation marks,
-    nor between blanks in the middle of a line.
+    nor between blanks in the middle of a line. Where nobody `asked` for thinking it ends none: it is a leak.
     """
     content, given = _content(message.get("content"))
     given = [_plain(message.get("reasoning")), _plain(message.get("reasoning_content")), *given]
@@ -90,7 +90,7 @@ def separate(message: Mapping[str, Any]) -> Separated:
     elif content.startswith("analysis") and (_GLUED_FINAL in content or _GLUED_SENTENCE.match(content)):
         answer, written, closed = _by_glued_channel(content)
     elif "<" in content or "[" in content or "◁" in content:
-        answer, written, closed = _by_tag(content, bool(given))
+        answer, written, closed = _by_tag(content, bool(given) or not asked)
     else:
         answer, written, closed = content, [], True
     pieces = [*given, *(stripped for piece in written if (stripped := piece.strip()))]

@@ -11,7 +11,10 @@ from pathlib import Path
 from synth.engine import supervisor
 from synth.engine.roles import ModelRun
 
-CPU_RUN = ModelRun(args=("--enforce-eager",), max_num_seqs=16, gpu_memory_utilization=0.4, in_flight=16)
+# Without chunked prefill: vLLM 0.32's EngineCore dies on the CPU when a request with a seed is prefilled in two steps
+# ("CPU Generator does not use offset").
+ARGS = ("--enforce-eager", "--no-enable-chunked-prefill")
+CPU_RUN = ModelRun(args=ARGS, max_num_seqs=16, max_num_batched_tokens=4096, gpu_memory_utilization=0.4, in_flight=16)
 
 
 def running(names: str = "", below: int | None = None) -> list[int]:

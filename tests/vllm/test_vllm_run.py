@@ -12,7 +12,7 @@ import pytest
 
 from synth.engine.roles import ModelConfig
 from tests.corpora import run_recipe, shard_rows, write_recipe
-from tests.vllm.processes import nothing_left
+from tests.vllm.processes import ARGS, nothing_left
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -34,8 +34,9 @@ RUN = """
 [run]
 grace_seconds = 2
 [run.models.m]
-args = ["--enforce-eager"]
+args = {args}
 max_num_seqs = 16
+max_num_batched_tokens = 4096
 gpu_memory_utilization = 0.4
 in_flight = 16
 {more}
@@ -53,7 +54,7 @@ def vllm_recipe(folder: Path, model: ModelConfig, more: str = "", families: str 
     """A recipe over folder/seeds and a vLLM that is ours; `more` goes into [run.models.m]."""
     lines = [f'{key} = "{value}"' for key, value in model.content().items() if isinstance(value, str)]
     models = "\n".join(["[models.m]", *lines, f"context_tokens = {model.context_tokens}"])
-    return write_recipe(folder, "", models=models, families=families, run=RUN.format(more=more))
+    return write_recipe(folder, "", models=models, families=families, run=RUN.format(args=list(ARGS), more=more))
 
 
 def rows(home: Path, step: str, file: str) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from synth.engine.roles import ModelConfig
 from synth.engine.servers import Endpoint
 from synth.errors import EndpointError
 from synth.tokens import count_tokens
-from tests.vllm.processes import CPU_RUN, nothing_left, running
+from tests.vllm.processes import ARGS, CPU_RUN, nothing_left, running
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -131,7 +131,7 @@ def test_a_prompt_beyond_the_context_is_refused_not_cut(endpoint: Endpoint) -> N
         ({}, {"speculative": {"methd": "ngram"}}, ("run.models.m.speculative", "SpeculativeConfig")),
         ({"context_tokens": 100_000}, {}, ("trained for shorter texts", "models.m.context_tokens")),
         ({"weights": "/no/such/folder"}, {}, ("the weights are not there", "models.m.weights")),
-        ({}, {"args": ("--enforce-eager", "--nonsense")}, ("does not know an argument", "run.models.m.args")),
+        ({}, {"args": (*ARGS, "--nonsense")}, ("does not know an argument", "run.models.m.args")),
     ],
 )
 def test_what_is_wrong_is_told_in_the_recipe_s_words(
