@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VLLM_PIP := .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: run test test-kill test-vllm check bench-engine clean
+.PHONY: run test test-soak test-kill test-vllm check bench-engine clean
 
 run: .venv/run.done
 	$(BIN)/synth run flows/recipes/quickstart.toml
@@ -24,6 +24,9 @@ check: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test-soak: .venv/test.done # 200,000 asks in a storm of faults, a hundred kills: about 20 minutes
+	$(BIN)/python -m pytest tests/soak -m soak -s
 
 bench-engine: .venv/test.done # the engine against its bars and against datatrove, some minutes
 	$(PIP) --editable ".[bench]"

@@ -65,6 +65,7 @@ class Works:
                 family_digest=spec.content_digest,
                 options=options.content(),
                 share=config.share,
+                retry_dead_letters=config.retry_dead_letters,
                 roles=self._roles,
             )
             self._generate[spec.name] = (generate.step(maker, spec, recipe.run.max_failed_share), work)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from shards.schema import SHARD
 from synth import rows
+from synth.audit.sql import query
 from synth.digest import digest, file_sha256, short
 
 SCORES = pa.schema(
@@ -328,17 +329,8 @@ class Wave:
         mine = [row["id"] for row in left if row["family"] == "distill"]
         partner, gone = mine[0], mine[1]
         evidence = orjson.dumps({"partner_id": partner, "cluster_id": partner}).decode()
-        verdicts = [
-            {
-                "item_id": row["id"],
-                "item_kind": "document",
-                "rung": "near_duplicate",
-                "judge": "rule",
-                "outcome": "kept",
-            }
-            for row in left
-            if row["id"] != gone
-        ]
+        judged = {"item_kind": "document", "rung": "near_duplicate", "judge": "rule", "outcome": "kept"}
+        verdicts = [{**judged, "item_id": row["id"]} for row in left if row["id"] != gone]
         verdicts.append({**verdicts[0], "item_id": gone, "outcome": "dropped", "score": 0.8, "evidence": evidence})
         drop = rows.drop_row(
             gone, "document", "resolve", "near_duplicate", "shares 80% of its shingles", score=0.8, partner_id=partner
@@ -493,3 +485,14 @@ def write_run(
         held = [{**session, **one} for one in sessions]
         rows.write_table(rows.table(held, rows.ENGINE_SESSION), folder / "sessions.parquet")
     return name
+
+
+def rows_of(home: Path, sql: str) -> list[tuple[Any, ...]]:
+    """What the catalogue answers."""
+    return [tuple(row.values()) for row in query(home, sql).to_pylist()]
+
+
+def value_of(home: Path, sql: str) -> Any:
+    """The same, of one row with one column."""
+    ((value,),) = rows_of(home, sql)
+    return value

@@ -52,7 +52,8 @@ def write_recipe(folder: Path, base_url: str, **changes: str) -> Path:
         "models": '[models.m]\nbackend = "openai"\nmodel = "scripted"\nrevision = "1"',
         "roles": '[roles.writer]\nmodels = ["m"]',
         "families": '[[families]]\nname = "diverse_qa"\n\n[[families]]\nname = "distill"',
-        "run": f'[run]\ngrace_seconds = 2\n[run.models.m]\nbase_url = "{base_url}"\nin_flight = 8\nmax_attempts = 3\noutage_seconds = 1',
+        "run": f'[run]\ngrace_seconds = 2\n[run.models.m]\nbase_url = "{base_url}"\nin_flight = 8\n'
+        "max_attempts = 3\noutage_seconds = 1",
     } | changes
     path = folder / "recipe.toml"
     path.write_text("\n\n".join(blocks.values()) + "\n")

@@ -68,7 +68,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, dict[s
 
 @pytest.mark.parametrize(("number", "case"), list(enumerate(MATRIX)), ids=[marker or "none" for marker, *_ in MATRIX])
 def test_fault_matrix(found: dict[int, dict[str, Any]], number: int, case: tuple[str, list[str], str]) -> None:
-    marker, expected, outcome = case
+    _, expected, outcome = case
     row = found[number]
     assert row["outcome"] == outcome, row["completion"]
     got = statuses(row)

@@ -87,13 +87,20 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
             outcome = "released" if session.released else "budget_reached"
     except (GateError, Interrupted) as stopped:
         outcome, error = ("gate_failed" if isinstance(stopped, GateError) else "interrupted"), stopped
-    finally:
-        engine.stop()
-        record.finish(outcome, engine, {})
-        build_catalog(store.root)
+    except BaseException:
+        _close(engine, record, store, outcome, {})
+        raise
+    engine.stop()
     summary = summarise(session, engine, home, outcome)
-    record.finish(outcome, engine, summary)
+    _close(engine, record, store, outcome, summary)
     return _report(session, outcome, error, summary, options)
+
+
+def _close(engine: Engine, record: RunRecord, store: Store, outcome: str, summary: dict[str, Any]) -> None:
+    """End the engine and write down how the run ended."""
+    engine.stop()
+    record.finish(outcome, engine, summary)
+    build_catalog(store.root)
 
 
 def _enough(session: Session, json: bool) -> int:

@@ -28,6 +28,7 @@ class GenerateWork(Config):
     family_digest: str
     options: dict[str, Any]
     share: float
+    retry_dead_letters: int
     roles: dict[str, Any]
 
 
@@ -37,6 +38,9 @@ class FamilyConfig(Config):
     name: str = Field(description="A family's name.")
     share: float = Field(1.0, gt=0.0, le=1.0, description="Share of the seeds this family works on, chosen by hash.")
     options: dict[str, Any] = Field({}, description="The family's own options.")
+    retry_dead_letters: int = Field(
+        0, ge=0, description="Raise it by one to ask once more what endpoints rejected, and nothing else."
+    )
 
 
 class Made(Protocol):
@@ -77,7 +81,7 @@ def step(maker: Maker | None, spec: Spec[Family], max_failed_share: float) -> St
         options = parse(spec.Options, config.options, f"families.{config.family}.options")
         journal = out.parent / "journal.sqlite"
         abandoned = [path for path in sorted(out.parent.parent.glob("*/journal.sqlite")) if path != journal]
-        made = maker.make(journal, abandoned, _memo(inputs), chosen, spec.function, options)
+        made = maker.make(journal, abandoned, _memo(inputs, config), chosen, spec.function, options)
         _check_failures(config.family, made, len(chosen), max_failed_share)
         documents, drops = _documents(config, chosen, made)
         _write(documents, drops, made, out)
@@ -100,10 +104,11 @@ def step(maker: Maker | None, spec: Spec[Family], max_failed_share: float) -> St
     return Step("generate", 1, GenerateWork, run)
 
 
-def _memo(inputs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def _memo(inputs: Mapping[str, Path], config: GenerateWork) -> dict[str, dict[str, Any]]:
     """Accepted answers of earlier objects for these seeds: what was paid for is not asked again."""
     paths = [path for name, path in sorted(inputs.items()) if name.startswith("memo/")]
-    return {row["ask_id"]: row for row in rows.read_tables(paths, rows.ASK).to_pylist()}
+    known = rows.read_tables(paths, rows.ASK).to_pylist()
+    return {row["ask_id"]: row for row in known if row["outcome"] != "dead_letter" or not config.retry_dead_letters}
 
 
 def _check_failures(family: str, made: Made, seeds: int, max_failed_share: float) -> None:

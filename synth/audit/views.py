@@ -101,12 +101,13 @@ _TOKENS = """sum(prompt_tokens)::BIGINT AS prompt_tokens, sum(completion_tokens)
 
 # Tokens are those that the endpoint reported, because those are what it charges for, and what the engine's own total counts.
 # Of an answer they are shared out between thinking and text as we counted them, of one that was not accepted by its bytes.
-# GPU time is shared out over the attempts on its model in its run by the tokens that they generated.
+# GPU time is shared out over the attempts on its model in its run by the tokens that they generated. Of an answer that was
+# reused all copies are equal, so any one will do.
 _ATTEMPT_COSTS = f"""
 WITH answers AS (
     SELECT DISTINCT ON ({{recipe,}}accepted_attempt) {{recipe,}}accepted_attempt AS attempt_id, true AS accepted, outcome,
         budget_hit, reasoning_tokens / nullif(completion_tokens + reasoning_tokens, 0) AS thinking_share
-    FROM {{all_}}asks ORDER BY {{recipe,}}accepted_attempt, ask_id
+    FROM {{all_}}asks
 ), roles AS (
     SELECT {{recipe,}}ask_id, min(role) AS role FROM {{all_}}asks GROUP BY ALL
 ), sent AS (
@@ -169,7 +170,7 @@ WITH paid AS (
     FROM {{all_}}attempt_costs GROUP BY ALL
 ), answers AS (
     SELECT DISTINCT ON ({{recipe,}}ask_id) {{recipe,}}ask_id, model, role, family, outcome, completion_tokens
-    FROM {{all_}}asks WHERE outcome = 'ok' ORDER BY {{recipe,}}ask_id
+    FROM {{all_}}asks WHERE outcome = 'ok'
 ), used AS (
     SELECT {{recipe,}}id, unnest(ask_ids) AS ask_id FROM {{all_}}kept
 ), kept_answers AS (
@@ -250,11 +251,13 @@ DERIVED: tuple[View, ...] = (
     ),
     *_pair(
         "attempt_costs",
-        "each attempt with its role, kind (answer, refused_answer, failed_attempt), outcome and price; accepted: it ended its ask",
+        "each attempt with role, kind (answer, refused_answer, failed_attempt), outcome and price; accepted: it ended its ask",
         _ATTEMPT_COSTS,
     ),
     *_pair("costs", "what was paid, GPU time with loading and idling in rows of kind engine", _COSTS),
-    *_pair("servers", "how often each endpoint was started and how it ended, its hours, answers and GPU dollars", _SERVERS),
+    *_pair(
+        "servers", "how often each endpoint was started and how it ended, its hours, answers and GPU dollars", _SERVERS
+    ),
     *_pair(
         "yields",
         "what each model gave in each role and family, by outcome; dollars per million kept tokens are of all outcomes together",

@@ -81,6 +81,10 @@ class Client:
             raise Fault("refused", str(error.strerror or error)) from None
         except (aiohttp.ClientError, OSError) as error:
             raise Fault("reset", type(error).__name__) from None
+        except RuntimeError:  # closed while this ask was on its way: its server is being started anew
+            if not self._session.closed:
+                raise
+            raise Fault("reset", "the connection was closed") from None
         if status != 200:
             raise _refusal(status, data, retry_after)
         return _reply(data)

@@ -25,7 +25,6 @@ from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, role_policy
 from synth.errors import Interrupted, SynthError
 from synth.rows import Draft, Seed
 
-
 # Seeds in work per place at a model: some wait for their turn, some for their family's own work.
 _SEEDS_PER_PLACE, _MORE_SEEDS = 2, 16
 

@@ -273,7 +273,7 @@ class Journal:
             _check_format(self._connection, path)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(f"{_TABLES} PRAGMA user_version={_FORMAT};")
+            self._connection.executescript(f"PRAGMA user_version={_FORMAT}; {_TABLES}")
 
     @contextmanager
     def _world(self) -> Iterator[None]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.25  # between looks at whether the child lives
 _HEALTH_SECONDS = 5.0  # between looks at progress and health, at most
 _PAUSES_SECONDS = (0.5, 2.0, 8.0, 30.0)  # before each start after a death without any answer since the last one
+_CLEAN_END_SECONDS = 15.0  # a server that is cut off in its work leaves shared memory behind
 _FALLING = ("refused", "reset")  # what a server that dies gives to those who talk to it
 _COUNTERS = re.compile(
     rb"^(?:vllm:(?:generation|prompt)_tokens_total|llamacpp:(?:tokens_predicted|prompt_tokens)_total)(?:\{[^}]*\})? (\S+)",
@@ -192,9 +193,11 @@ class Keeper:
         """A life ended: what is in flight fails now. Whether to go on."""
         replica = self._replica
         self.lives[-1].close(replica, end)
-        if endpoint.child is None:
+        child = endpoint.child
+        if child is None:
             return await self._reach_again(endpoint)
-        await _in_thread(endpoint.child.stop)
+        grace_seconds = 0.0 if end == "stalled" else _CLEAN_END_SECONDS
+        await _in_thread(lambda: child.stop(grace_seconds))
         await self._clients.pop().close()
         self._owner.tell(f"the server of model {replica.name} {_ENDS[end]}; it is started anew")
         return True

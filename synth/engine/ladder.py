@@ -18,13 +18,15 @@ _GROWTH = 2  # of token budgets, per `larger_budget`
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question to one model. `model` counts from 0 in the role's list; `growth` multiplies the token budgets."""
+    """One question to one model. `model` counts from 0 in the role's list; `growth` multiplies the token budgets; `sample`
+    counts what is sampled anew: with a larger budget the same sample goes on where it was cut."""
 
     number: int = 0
     model: int = 0
     rung: Literal["first"] | Rung = "first"
     growth: int = 1
     thinking: bool = True
+    sample: int = 0
 
 
 def after(role: RoleConfig, sampling: dict[str, Any], steps: Sequence[Step], verdict: Verdict) -> Step | None:
@@ -46,7 +48,8 @@ def after(role: RoleConfig, sampling: dict[str, Any], steps: Sequence[Step], ver
                 return Step(last.number + 1, last.model + 1, rung)
         elif rung not in used and (rung != "thinking_off" or (last.thinking and sampling["thinking_tokens"])):
             growth = last.growth * (_GROWTH if rung == "larger_budget" else 1)
-            return Step(last.number + 1, last.model, rung, growth, last.thinking and rung != "thinking_off")
+            thinking = last.thinking and rung != "thinking_off"
+            return Step(last.number + 1, last.model, rung, growth, thinking, last.sample + (rung == "again"))
     return None
 
 

@@ -149,7 +149,7 @@ class Model:
     def body(self, ask_id: str, question: Mapping[str, Any], step: Step) -> tuple[dict[str, Any], int]:
         """The request, and how many control tokens in it were made harmless.
 
-        Its sampling seed comes from the ask and the step, so that samples of one question differ and a replay would not.
+        Its sampling seed comes from the ask and the sample, so that samples of one question differ and a replay would not.
         """
         sampling = ladder.spent_sampling(question["sampling"], step)
         messages, escaped = self._harmless(question["messages"])
@@ -159,7 +159,7 @@ class Model:
             "temperature": sampling["temperature"],
             "top_p": sampling["top_p"],
             "max_tokens": sampling["max_tokens"] + sampling["thinking_tokens"],
-            "seed": (int(ask_id[:7], 16) + step.number) % 2**28,
+            "seed": (int(ask_id[:7], 16) + step.sample) % 2**28,
             **probes.switches(self.config, bool(sampling["thinking_tokens"])),
         }
         if sampling["thinking_tokens"] and all(one.enforces_thinking_budget for one in self.keepers.values()):

@@ -115,6 +115,7 @@ def options(config: ModelConfig, run: ModelRun) -> list[str]:
     given: dict[str, object] = {
         "--model": config.weights,
         "--served-model-name": config.weights,
+        "--generation-config": "vllm",  # what shapes answers is in the request, not in a file beside the weights
         "--revision": revision,
         "--tokenizer-revision": revision,
         "--max-model-len": config.context_tokens,

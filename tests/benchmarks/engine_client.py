@@ -59,6 +59,7 @@ class Work:
     seal: bool = False  # delete a partition's journal when its tables are written, as publishing does
     kill_at_asks: int = 0  # die by SIGKILL after so many answers
     mark_asks: int = 0  # where `resident_bytes_at_mark` is taken
+    timeout_seconds: float = 600.0  # of one request
 
 
 class Found(NamedTuple):
@@ -167,7 +168,7 @@ def _resident_bytes() -> int:
 
 def _engine(work: Work) -> Engine:
     model = ModelConfig(backend="openai", model="scripted", revision="1")
-    run = ModelRun(base_url=work.base_url, in_flight=work.in_flight)
+    run = ModelRun(base_url=work.base_url, in_flight=work.in_flight, request_timeout_seconds=work.timeout_seconds)
     scratch = Path(work.folder) / "servers"
     return Engine(Settings({"m": model}, {"m": run}, {"writer": RoleConfig(models=("m",))}, "benchmark", scratch))
 
@@ -175,10 +176,18 @@ def _engine(work: Work) -> Engine:
 def _through_step(work: Work, engine: Engine, partition: int) -> None:
     """One partition through the generate step, as the driver runs it."""
     folder = Path(work.folder)
+    if work.seal and _published(work, partition).exists():
+        return
     out = folder / f"generate/{partition:04d}/key/out"
     out.mkdir(parents=True, exist_ok=True)
     config = generate.GenerateWork(
-        family=SPEC.name, family_version=1, family_digest="", options={}, share=1.0, roles=engine.policies
+        family=SPEC.name,
+        family_version=1,
+        family_digest="",
+        options={},
+        share=1.0,
+        retry_dead_letters=0,
+        roles=engine.policies,
     )
     inputs = {"seeds": folder / f"seeds/{partition:04d}.parquet", "drops": folder / "seeds/drops.parquet"}
     generate.step(engine, SPEC, 0.0).run(inputs, config, out)
