@@ -280,11 +280,11 @@ def test_faults_of_the_world_are_waited_out(tmp_path: Path, new_server: Callable
 def test_an_endpoint_that_is_gone_leaves_the_partition_open(
     tmp_path: Path, new_server: Callable[..., ScriptedServer]
 ) -> None:
-    server = new_server("--fail", "503:1.0")
+    server = new_server("--fail", "500:1.0")
     write_seeds(tmp_path / "seeds/a.jsonl", range(4))
     run_block = f'[run]\n[run.models.m]\nbase_url = "{server.base_url}"\nin_flight = 8\nmax_attempts = 2'
     recipe = write_recipe(tmp_path, server.base_url, run=run_block)
-    with pytest.raises(EndpointError, match=r"(?s)failed 2 times in a row.*http_503.*the same command again"):
+    with pytest.raises(EndpointError, match=r"(?s)failed 2 times in a row.*http_500.*the same command again"):
         run_recipe(recipe, tmp_path / "home")
     assert made(tmp_path / "home", "generate") == set()
     healthy = new_server()

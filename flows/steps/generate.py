@@ -107,7 +107,7 @@ def step(maker: Maker | None, spec: Spec[Family], max_failed_share: float) -> St
 def _memo(inputs: Mapping[str, Path], config: GenerateWork) -> dict[str, dict[str, Any]]:
     """Accepted answers of earlier objects for these seeds: what was paid for is not asked again."""
     paths = [path for name, path in sorted(inputs.items()) if name.startswith("memo/")]
-    known = rows.read_tables(paths, rows.ASK).to_pylist()
+    known = rows.read_tables(paths, rows.ASK).to_pylist() if paths else []
     return {row["ask_id"]: row for row in known if row["outcome"] != "dead_letter" or not config.retry_dead_letters}
 
 

@@ -108,6 +108,7 @@ class Keeper:
         self._confirming: asyncio.Task[bool] | None = None
         self._counted = 0.0  # tokens, when last looked at
         self._served: list[str] = []  # names under which an endpoint of others lists its models
+        self._recognising: asyncio.Task[None] | None = None
         self._clients: list[Client] = []
         self.lives: list[Life] = []
 
@@ -118,6 +119,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Close all connections, and the account of the last life."""
+        if self._recognising:
+            self._recognising.cancel()
         for client in self._clients:
             await client.close()
         if self.lives and self.lives[-1].ended_at is None:
@@ -153,8 +156,8 @@ class Keeper:
         life = Life(endpoint, replica.busy_seconds, replica.answered)
         if self._thinks:
             life.thinking_budget = await self._probe_thinking(client)
-        if endpoint.child is None:
-            await self._recognise(client)
+        if endpoint.child is None:  # beside the first asks: nobody waits for it
+            self._recognising = asyncio.ensure_future(self._recognise(client))
         self.lives.append(life)
         self._ended = asyncio.get_running_loop().create_future()
         replica.client, replica.up, replica.window = client, True, float(replica.limit)

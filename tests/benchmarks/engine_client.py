@@ -232,6 +232,7 @@ def run(work: Work) -> Result:
     started_at, start, cpu_start = time.time(), time.perf_counter(), time.process_time()
     engine = _engine(work)
     engine.start()
+    engine.load()  # as `synth run` does when asks are certain
     watch = Watch(work, engine)
     watch.start()
     found: list[Found] = []
