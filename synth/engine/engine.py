@@ -152,8 +152,10 @@ class Engine:
             journal.describe(self.identities)
             for other in abandoned:
                 journal.adopt(other)
-            known: dict[str, Mapping[str, Any]] = {**memo, **{row["ask_id"]: row for row in journal.answers()}}
-            verdicts = journal.steps()
+            fresh = journal.fresh and not abandoned
+            held = [] if fresh else journal.answers()
+            known: dict[str, Mapping[str, Any]] = {**memo, **{row["ask_id"]: row for row in held}}
+            verdicts = {} if fresh else journal.steps()
             askers = [Asker(self, journal, known, verdicts, seed, (place, at)) for at, seed in enumerate(seeds)]
             coroutine = self._make(askers, family, options)
             drafts = asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

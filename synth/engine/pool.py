@@ -21,7 +21,7 @@ from synth.engine.client import Client
 Priority = tuple[int, int]
 _CUT = 0.5
 _FEWER_SUSPECTS = 4  # with each death that an ask saw, it is sent with this many times fewer others
-_AHEAD_SHARE, _AHEAD_LEAST = 0.125, 2  # asks whose send is being written while they wait for a place
+_AHEAD_SHARE, _AHEAD_LEAST = 0.25, 2  # asks whose send is being written while they wait for a place
 
 
 @dataclass(eq=False)
