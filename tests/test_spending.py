@@ -55,7 +55,7 @@ def test_a_budget_too_small_for_any_partition_says_so(
     job: tuple[Path, ScriptedServer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, server = job
-    assert run(path, "--set", "run.budget.max_asks=1") == 0
+    assert run(path, "--set", "run.budget.max_asks=1", "--set", "run.models.m.in_flight=2") == 0
     assert "no partition is complete" in capsys.readouterr().err
     assert run(path) == 0
     assert sent(server) == 80

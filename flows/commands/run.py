@@ -17,13 +17,13 @@ import orjson
 from flows import loop
 from flows.commands.home import home_of
 from flows.display import Display, closing_table, say
-from flows.open_journals import refuse_changed_models
 from flows.recipe import Recipe, load
 from flows.runs import RunRecord, new_run_id
 from flows.session import Session
 from flows.summary import summarise
 from synth.audit.catalog import build_catalog
 from synth.engine import supervisor
+from synth.engine.changes import refuse_changed_models
 from synth.engine.engine import Engine, Settings
 from synth.errors import GateError, Interrupted
 from synth.store import Store
@@ -72,7 +72,7 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
     run_id = new_run_id()
     engine = Engine(_settings(recipe, store, run_id))
     if not options.new_model:
-        refuse_changed_models(recipe, store, engine.identities)
+        refuse_changed_models(_open_journals(recipe, store), engine.identities)
     display = Display(recipe, engine.stats, live=not options.json)
     session = Session.open(recipe, options.recipe.absolute().parent, store, run_id, engine, display.on_object)
     record = RunRecord(store, session, options.recipe)
@@ -126,12 +126,20 @@ def _waves(session: Session, no_prefect: bool) -> None:
         pipeline.run_under_prefect(session)
 
 
+def _open_journals(recipe: Recipe, store: Store) -> list[Path]:
+    """Journals of partitions that an earlier run of these families left open."""
+    families = {family.name for family in recipe.families}
+    found = sorted(_scratch(recipe, store).glob("generate/*/*/*/journal.sqlite"))
+    return [path for path in found if path.parent.parent.name in families]
+
+
+def _scratch(recipe: Recipe, store: Store) -> Path:
+    return Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
+
+
 def _settings(recipe: Recipe, store: Store, run_id: str) -> Settings:
-    scratch = Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
-    run = recipe.run
-    return Settings(
-        recipe.models, run.models, recipe.roles, run_id, scratch / "servers", run.grace_seconds, run.budget, say
-    )
+    run, scratch = recipe.run, _scratch(recipe, store) / "servers"
+    return Settings(recipe.models, run.models, recipe.roles, run_id, scratch, run.grace_seconds, run.budget, say)
 
 
 @contextmanager

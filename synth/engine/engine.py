@@ -235,7 +235,8 @@ class Engine:
         dollars, hours = self.dollars(), self.gpu_hours()
         reached = self.settings.budget.reached(dollars, hours, self.stats.asks)
         if reached and self.spent is None:
-            self.spent = BudgetReached(reached, self.stats.in_flight)
+            under_way = sum(one.in_flight for model in self.models.values() for one in model.pool.replicas)
+            self.spent = BudgetReached(reached, under_way)
             self._close(self.spent)
 
     def _watch_budget(self) -> None:

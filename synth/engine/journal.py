@@ -29,7 +29,9 @@ from synth.errors import HomeError, WorldError, fail
 from synth.store import has_room, no_space
 
 _FORMAT = 2  # PRAGMA user_version
-_LINGER_SECONDS = 0.025  # how long a transaction gathers rows: tens of them, and a fortieth of the second that is promised
+_LINGER_SECONDS = (
+    0.025  # how long a transaction gathers rows: tens of them, and a fortieth of the second that is promised
+)
 _ROWS_AT_ONCE = (64, 8, 1)  # rows per INSERT: one step of SQLite, so one release of the GIL, for many rows
 
 _Waiter = asyncio.Future[None] | Future[None] | None

@@ -1,29 +1,23 @@
-"""Partitions that an earlier run left open, and whether the models that answered for them are still the same."""
+"""Whether the models that answered for partitions which an earlier run left open are still the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Recipe
 from synth.engine.journal import models_of
 from synth.errors import RecipeError, fail
-from synth.store import Store
 
 
-def refuse_changed_models(recipe: Recipe, store: Store, identities: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse to go on when a model of this recipe is another one than when open partitions were begun.
+def refuse_changed_models(journals: Iterable[Path], identities: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to go on when a model is another one than when the partitions of these journals were begun.
 
-    `identities` by the names that the recipe gives its models now. Their answers would stay paid for and unused, and the
-    partition would be written by two models.
+    `identities` by the names that the recipe gives its models now. The old answers would stay paid for and unused, and
+    the partition would be written by two models.
     """
-    scratch = Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
-    families = {family.name for family in recipe.families}
     changed: dict[str, tuple[Mapping[str, Any], int]] = {}
-    for path in sorted(scratch.glob("generate/*/*/*/journal.sqlite")):
-        if path.parent.parent.name not in families:
-            continue
+    for path in journals:
         for name, identity in (models_of(path) or {}).items():
             if name in identities and identity != identities[name]:
                 changed[name] = (identity, changed.get(name, ({}, 0))[1] + 1)
