@@ -21,8 +21,8 @@ from tests.conftest import ROOT
 
 KEY = "sk-planted-key-that-must-never-be-seen"
 VLLM = ModelConfig(backend="vllm", weights="hub/model", revision="abc123", context_tokens=2048)
-ALWAYS = ["--model", "hub/model", "--served-model-name", "hub/model", "--revision", "abc123"]
-ALWAYS += ["--tokenizer-revision", "abc123", "--max-model-len", "2048"]
+ALWAYS = ["--model", "hub/model", "--served-model-name", "hub/model", "--generation-config", "vllm"]
+ALWAYS += ["--revision", "abc123", "--tokenizer-revision", "abc123", "--max-model-len", "2048"]
 ONE_GPU = ["--tensor-parallel-size", "1", "--data-parallel-size", "1"]
 
 FAKE_VLLM = """
