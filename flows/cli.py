@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = parser().parse_args(arguments)
+    # Arrow's own allocator keeps what each of many partitions once needed: a run of a month would only grow.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         return _dispatch(options)
     except SynthError as error:

@@ -125,7 +125,7 @@ class Asker:
             end, reply, escaped = await self._sent(model, ask_id, step, question)
             done = _completion(ask_id, model, reply, question, step)
             self._engine.answered(model, done)
-            verdict = _verdict(done, accept)
+            verdict = _verdict(done, accept if role.config.choose == "cascade" else None)
             following = ladder.after(role.config, sampling, steps, verdict)
             if following is None:
                 break

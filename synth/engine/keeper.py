@@ -121,6 +121,9 @@ class Keeper:
         """Close all connections, and the account of the last life."""
         if self._recognising:
             self._recognising.cancel()
+            for error in await asyncio.gather(self._recognising, return_exceptions=True):
+                if isinstance(error, Exception):
+                    self._owner.tell(f"model {self._replica.name}: its canary answers could not be compared: {error}")
         for client in self._clients:
             await client.close()
         if self.lives and self.lives[-1].ended_at is None:
@@ -128,6 +131,14 @@ class Keeper:
 
     async def run(self) -> None:
         """Until cancelled, or given up."""
+        try:
+            await self._keep()
+        except Exception as error:  # a fault of ours: whoever waits for this replica must hear of it
+            what = f"the server of model {self._replica.name!r} cannot be looked after: {type(error).__name__}: {error}"
+            self._owner.gone(self._replica, fail(EndpointError, what))
+            raise
+
+    async def _keep(self) -> None:
         deaths = 0
         while True:
             answered = self._replica.answered

@@ -121,7 +121,8 @@ def seeded(server: ScriptedServer, partitions: int, rows: int, on: Path | None =
 def child(module: str, *arguments: str, killed: bool = False) -> Any:
     """Run `python -m tests.benchmarks.MODULE` alone; its JSON. `killed`: it is expected to end by its own SIGKILL."""
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=_CHILD_SECONDS)
+    environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # as `synth` sets it
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=_CHILD_SECONDS, env=environment)
     wanted = -signal.SIGKILL if killed else 0
     if done.returncode != wanted:
         raise WrongParity(f"{module} ended with {done.returncode} instead of {wanted}")
@@ -203,9 +204,9 @@ def throughput(repeats: int, share: float) -> None:
     if importlib.util.find_spec("datatrove") is None:
         print("throughput | skipped: datatrove is not installed (pip install --editable '.[bench]')", flush=True)
         return
-    places: list[tuple[str, Path | None, int, Bar | None]] = [("disk", None, 50, Bar(4.0))]
+    places: list[tuple[str, Path | None, int, Bar | None]] = [("disk", None, 200, Bar(4.0))]
     if MEMORY_DISK.is_dir():
-        places.insert(0, ("memory disk", MEMORY_DISK, 200, Bar(4.0)))
+        places.insert(0, ("memory disk", MEMORY_DISK, 500, Bar(4.0)))
     for name, on, rows, bar in places:
         _against_datatrove(name, on, max(1, round(rows * share)), repeats, bar)
 

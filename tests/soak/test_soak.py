@@ -6,6 +6,7 @@ The client is that of the benchmarks: a process of its own, the generate step ov
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -30,7 +31,8 @@ DURABLE_SECONDS = 1.0
 
 def start(work: Work) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.benchmarks.engine_client", json.dumps(asdict(work))]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"}  # as `synth` sets it
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, env=environment)
 
 
 def result(process: subprocess.Popen[bytes]) -> dict[str, Any]:
