@@ -76,6 +76,21 @@ def test_a_server_that_works_slowly_is_left_alone(tmp_path: Path) -> None:
         assert ends(engine) == ["stopped"]
 
 
+@pytest.mark.model
+def test_a_real_server_that_is_busy_with_long_answers_is_not_called_stalled(tmp_path: Path) -> None:
+    """llama.cpp counts the tokens of an answer when it is complete; that it decodes is seen before."""
+    small = {"backend": "llama-cpp", "weights": "smollm2-135m-instruct-q4_1", "context_tokens": 1024}
+    roles = {"writer": {"models": ["m"], "sampling": {"temperature": 0.0, "max_tokens": 220}}}
+    fields = {"in_flight": 8, "stall_seconds": 4.0}
+    with engine_of(tmp_path, {"m": small}, {"m": fields}, roles) as engine:
+        long = [seed(number, f"Tell a long story about harbour number {number}.") for number in range(8)]
+        began = time.monotonic()
+        rows = by_seed(make(engine, tmp_path, long))
+        assert time.monotonic() - began > 8.0  # longer than what would have been a stall
+        assert ends(engine) == ["stopped"]
+    assert all(statuses(row) == ["ok"] for row in rows.values())
+
+
 def test_an_ask_that_kills_servers_is_found_and_only_that(tmp_path: Path) -> None:
     poison = "An odd text. [[scripted: fault=die]]"
     seeds = [seed(number, poison if number == 7 else f"Text {number}.") for number in range(24)]

@@ -188,7 +188,7 @@ class Asker:
                     model, f"refuses our requests: {error}", "check base_url, model and the API key"
                 ) from None
             except Fault as error:
-                fault = error
+                fault = error.bare()
                 model.keepers[replica.name].doubt(tries.life, fault.status)
             finally:
                 self._engine.stats.in_flight -= 1

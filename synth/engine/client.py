@@ -28,6 +28,11 @@ class Fault(Exception):
         self.status = status
         self.retry_after_seconds = retry_after_seconds
 
+    def bare(self) -> Fault:
+        """Itself without what it was raised from: kept by a frame that its traceback holds, it would hold itself in memory."""
+        self.__traceback__ = self.__context__ = None
+        return self
+
     @property
     def overloaded(self) -> bool:
         """Whether the endpoint had too much to do, so that it should be sent less."""

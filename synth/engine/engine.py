@@ -28,7 +28,7 @@ from synth.rows import Draft, Seed
 
 # Seeds in work per place at a model: some wait for their turn, some for their family's own work.
 _SEEDS_PER_PLACE, _MORE_SEEDS = 2, 16
-_RARE_COLLECTIONS = (100_000, 50, 100)
+_RARE_COLLECTIONS = (50_000, 20, 20)
 
 
 @dataclass(frozen=True)

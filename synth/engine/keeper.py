@@ -35,7 +35,7 @@ _PAUSES_SECONDS = (0.5, 2.0, 8.0, 30.0)  # before each start after a death witho
 _CLEAN_END_SECONDS = 15.0  # a server that is cut off in its work leaves shared memory behind
 _FALLING = ("refused", "reset")  # what a server that dies gives to those who talk to it
 _COUNTERS = re.compile(
-    rb"^(?:vllm:(?:generation|prompt)_tokens_total|llamacpp:(?:tokens_predicted|prompt_tokens)_total)(?:\{[^}]*\})? (\S+)",
+    rb"^(?:vllm:(?:generation|prompt)_tokens_total|llamacpp:(?:tokens_predicted|prompt_tokens|n_decode)_total)(?:\{[^}]*\})? (\S+)",
     re.MULTILINE,
 )
 
