@@ -34,8 +34,9 @@ _HEALTH_SECONDS = 5.0  # between looks at progress and health, at most
 _PAUSES_SECONDS = (0.5, 2.0, 8.0, 30.0)  # before each start after a death without any answer since the last one
 _CLEAN_END_SECONDS = 15.0  # a server that is cut off in its work leaves shared memory behind
 _FALLING = ("refused", "reset")  # what a server that dies gives to those who talk to it
-_COUNTERS = re.compile(
-    rb"^(?:vllm:(?:generation|prompt)_tokens_total|llamacpp:(?:tokens_predicted|prompt_tokens|n_decode)_total)(?:\{[^}]*\})? (\S+)",
+_COUNTERS = re.compile(  # llama.cpp counts an answer's tokens at its end, but each decode at once
+    rb"^(?:vllm:(?:generation|prompt)_tokens|llamacpp:(?:tokens_predicted|prompt_tokens|n_decode))_total"
+    rb"(?:\{[^}]*\})? (\S+)",
     re.MULTILINE,
 )
 
