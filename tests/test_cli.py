@@ -200,7 +200,7 @@ def test_plan_says_what_is_done_and_what_is_not(
 ) -> None:
     write_recipe(folder, scripted_server.base_url)
     assert main(["plan", "recipe.toml"]) == 0
-    assert "1 seed files to read" in capsys.readouterr().out
+    assert "1 seed file to read" in capsys.readouterr().out
     assert not (folder / "corpus").exists()
     assert run() == 0
     capsys.readouterr()

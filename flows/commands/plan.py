@@ -98,7 +98,8 @@ def _print(value: dict[str, Any], name: str, home: str) -> None:
     newest = f"release {release}" if release else "no release yet"
     print(f"recipe {name!r} on the home {home}: {newest}")
     if value["new_seed_files"]:
-        print(f"{len(value['new_seed_files'])} seed files to read:")
+        count = len(value["new_seed_files"])
+        print(f"{count} seed file{'s' if count > 1 else ''} to read:")
         for path in value["new_seed_files"][:10]:
             print(f"  {path}")
     if release and not value["same_policy"]:

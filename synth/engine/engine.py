@@ -23,7 +23,7 @@ from synth.engine.journal import Journal, Writer
 from synth.engine.model import Model, Role
 from synth.engine.pool import Replica, Tickets
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig, role_policy
-from synth.errors import Interrupted, SynthError
+from synth.errors import Interrupted, SynthError, UserError
 from synth.rows import Draft, Seed
 
 # Seeds in work per place at a model: some wait for their turn, some for their family's own work.
@@ -250,10 +250,10 @@ class Engine:
         self.settings.tell(text)
 
     def gone(self, replica: Replica, error: SynthError) -> None:
-        """A replica is given up; when it was its model's last, the run ends with `error`."""
+        """A replica is given up. What the user must change ends the run, as does the end of a model's last replica."""
         model = self.models[replica.name.rpartition("/")[0]]
         replica.given_up = True
-        if all(one.given_up for one in model.pool.replicas):
+        if isinstance(error, UserError) or all(one.given_up for one in model.pool.replicas):
             self.fail(error)
         else:
             self.tell(f"going on without the replica {replica.name}: {error}")
