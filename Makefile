@@ -25,7 +25,7 @@ check: .venv/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-soak: .venv/test.done # 200,000 asks in a storm of faults, a hundred kills: about 20 minutes
+test-soak: .venv/test.done # 200,000 asks in a storm of faults, a hundred kills: about 7 minutes
 	$(BIN)/python -m pytest tests/soak -m soak -s
 
 bench-engine: .venv/test.done # the engine against its bars and against datatrove, some minutes
