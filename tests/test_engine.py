@@ -123,3 +123,20 @@ def test_a_family_cannot_swallow_a_stop(engine: Engine, tmp_path: Path) -> None:
     engine.interrupt()
     with pytest.raises(Interrupted):
         make(engine, tmp_path, stubborn, [seed(1)])
+
+
+def test_servers_are_stopped_even_when_the_engine_cannot_end_cleanly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours must not leave a GPU held."""
+    stopped: list[bool] = []
+    monkeypatch.setattr("synth.engine.supervisor.stop_all", lambda: stopped.append(True))
+
+    async def broken(self: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("synth.engine.model.Model.stop", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            engine.stop()
+    assert stopped == [True]

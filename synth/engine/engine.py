@@ -282,8 +282,13 @@ class Engine:
 
     def stop(self) -> None:
         """End: no ask is open any more, or whoever asked has given up. Stops the servers that we started."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        try:
+            if self._thread.is_alive():
+                asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        finally:  # whatever went wrong: no server of ours stays
+            self._end()
+
+    def _end(self) -> None:
         supervisor.stop_all()
         self._writer.close()
         if self._collector:
