@@ -12,7 +12,9 @@ import pyarrow as pa
 from pydantic import Field
 
 from synth import rows
+from synth.canaries import canary_seed
 from synth.config import Config
+from synth.digest import hash_share
 from synth.errors import SourceError, fail
 from synth.sources import Source, read_source
 from synth.step import Counts, Step
@@ -27,6 +29,14 @@ class IngestConfig(Config):
         2000, ge=1, description="Seeds per partition, the unit of work and of completion (rows)."
     )
     max_text_bytes: int = Field(2**20, ge=1, description="A longer seed is dropped, counted and reported (bytes).")
+    canary_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of new seeds, chosen by a hash of their id, of which a copy with an injected instruction becomes "
+        "a further seed, to measure how often such instructions are obeyed (synth.canaries).",
+    )
+    max_seeds: int | None = Field(None, ge=1, description="Stop reading after so many new seeds; for trying a recipe.")
 
 
 class IngestWork(IngestConfig):
@@ -54,22 +64,20 @@ def run(inputs: Mapping[str, Path], config: IngestWork, out: Path) -> Counts:
     for name, path in inputs.items():
         if name.startswith("known/"):
             _remember(batch, path)
-    for source, path in _source_files(inputs, config):
-        for table in read_source(source, path):
-            for row in table.to_pylist():
-                _take(batch, row, source, path, config)
+    for source, path, row in _rows(inputs, config):
+        _take(batch, row, source, path, config)
+        if config.max_seeds is not None and len(batch.new) >= config.max_seeds:
+            break
     if not batch.rows_read:
         names = ", ".join(source.id for source in config.sources)
         raise fail(SourceError, f"no seeds: the sources {names} hold no rows", do="check sources.paths in the recipe")
-    fresh = len(batch.new) + len(batch.drops)
     _drop_equal_texts(batch)
+    notes = {"rows_read": batch.rows_read, "already_held": batch.already_held}
+    if config.canary_share:
+        notes["canaries"] = _add_canaries(batch, config)
     _write(batch, config, out)
-    return Counts(
-        items=fresh,
-        kept=len(batch.new),
-        dropped=_by_rule(batch.drops),
-        notes={"rows_read": batch.rows_read, "already_held": batch.already_held},
-    )
+    items = len(batch.new) + len(batch.drops)
+    return Counts(items=items, kept=len(batch.new), dropped=_by_rule(batch.drops), notes=notes)
 
 
 def _remember(batch: _Batch, path: Path) -> None:
@@ -86,11 +94,19 @@ def _source_files(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tu
                 yield source, path
 
 
+def _rows(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tuple[Source, Path, dict[str, Any]]]:
+    """All rows of all sources, read as they are taken."""
+    for source, path in _source_files(inputs, config):
+        for table in read_source(source, path):
+            for row in table.to_pylist():
+                yield source, path, row
+
+
 def _take(batch: _Batch, row: dict[str, Any], source: Source, path: Path, config: IngestWork) -> None:
-    """Sort one row: held already, new, or dropped for what it is."""
+    """Take in one row that was read, unless it is held already."""
     batch.rows_read += 1
     seed_id, text = row["id"], row["text"]
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = _text_digest(text)
     held = batch.known.get(seed_id) or batch.digests.get(seed_id)
     if held == digest:
         batch.already_held += 1
@@ -103,8 +119,18 @@ def _take(batch: _Batch, row: dict[str, Any], source: Source, path: Path, config
             allowed="an id stands for one text, for good",
             do="give the changed text a new id",
         )
+    _sort(batch, row, digest, config)
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sort(batch: _Batch, row: dict[str, Any], digest: str, config: IngestWork) -> None:
+    """A row that is not held yet is new, or dropped for what it is."""
+    seed_id = row["id"]
     batch.digests[seed_id] = digest
-    defect = _defect(text, config)
+    defect = _defect(row["text"], config)
     if defect:
         rule, reason, score, threshold = defect
         batch.drops.append(rows.drop_row(seed_id, "seed", "ingest", rule, reason, score=score, threshold=threshold))
@@ -139,6 +165,14 @@ def _drop_equal_texts(batch: _Batch) -> None:
             del batch.new[seed_id]
 
 
+def _add_canaries(batch: _Batch, config: IngestWork) -> int:
+    """Make canary seeds of the chosen new seeds; how many. One that has outgrown the limit is a counted drop, as any seed."""
+    chosen = [seed_id for seed_id in sorted(batch.new) if hash_share("canary", seed_id) < config.canary_share]
+    for row in [canary_seed(batch.new[seed_id]) for seed_id in chosen]:
+        _sort(batch, row, _text_digest(row["text"]), config)
+    return len(chosen)
+
+
 def _write(batch: _Batch, config: IngestWork, out: Path) -> None:
     ordered = [batch.new[seed_id] for seed_id in sorted(batch.new)]  # ids are digests: this is hash order
     for number, start in enumerate(range(0, len(ordered), config.partition_rows)):
@@ -157,4 +191,4 @@ def _by_rule(drops: list[dict[str, Any]]) -> dict[str, int]:
     return counted
 
 
-STEP = Step("ingest", 1, IngestWork, run)
+STEP = Step("ingest", 2, IngestWork, run)
