@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import TypeVar
 
@@ -18,7 +17,7 @@ from synth.digest import digest, hash_share
 from synth.rows import Defect, Draft, Seed, compose
 
 ItemT = TypeVar("ItemT")
-PromptsT = TypeVar("PromptsT", bound="Prompts")
+PromptsT = TypeVar("PromptsT", bound=Config)
 
 # A run of this many words shared with the prompt is an echo of it; shorter ones may be ordinary English. Every shipped
 # instruction is at least as long, so that each can be found.
@@ -32,6 +31,14 @@ class Prompts(Config):
     instructions: tuple[str, ...] = Field(
         min_length=8, description="Paraphrases of the request; one is chosen by hash, so that openings vary."
     )
+    axes: dict[str, dict[str, str]] = Field(
+        {},
+        description="What is varied on purpose: axis -> value -> its words. They take the place of {axis} in a request that "
+        "names it, and follow one that does not as a sentence.",
+    )
+    criteria: dict[str, str] = Field(
+        {}, description="What is true of a good answer: name -> statement, for judging candidates and for one revision."
+    )
 
     def digest(self) -> str:
         """Digest of the prompts' content; comments and layout of the file do not count."""
@@ -39,28 +46,45 @@ class Prompts(Config):
 
 
 def load_prompts(kind: type[PromptsT], family: str) -> PromptsT:
-    """Read and check a family's prompt file from the package."""
+    """Read and check a prompt file of the package, by its name: a family's, or one of `verify`."""
     raw = resources.files("generators.prompts").joinpath(f"{family}.toml").read_text(encoding="utf-8")
     return kind.model_validate_json(orjson.dumps(tomllib.loads(raw)))
-
-
-async def first_usable(tries: int, attempt: Callable[[int], Awaitable[Draft]]) -> Draft:
-    """Make a draft up to `tries` times (sample 0, 1, ...) until one has no defect; it names every ask that was paid for.
-
-    An ask that was rejected for good is not put again: the next sample would fare the same.
-    """
-    ask_ids: tuple[str, ...] = ()
-    for sample in range(tries):
-        draft = await attempt(sample)
-        ask_ids += draft.ask_ids
-        if draft.defect is None or draft.defect.rule == "dead_letter":
-            break
-    return replace(draft, ask_ids=ask_ids)
 
 
 def choose(items: Sequence[ItemT], *parts: str) -> ItemT:
     """One of `items`, by a hash of `parts`."""
     return items[int(hash_share(*parts) * len(items))]
+
+
+def worded(
+    family: str,
+    prompts: Prompts,
+    key: str,
+    sample: int,
+    vary: Sequence[str] | None = None,
+    languages: Sequence[str] = (),
+    instructions: Sequence[str] = (),
+    **values: object,
+) -> tuple[str, dict[str, str]]:
+    """A request in words that a hash of `key` (a seed's id) chose, and what was chosen: the document's axes.
+
+    `vary` names the axes that are used (None: all), `values` fill the other placeholders. Another `sample` takes another
+    paraphrase and keeps the axes.
+    """
+    wordings = instructions or prompts.instructions
+    number = choose(range(len(wordings)), family, "instruction", key, str(sample))
+    axes = {"instruction": str(number)}
+    words: dict[str, str] = {}
+    for axis, known in prompts.axes.items():
+        if vary is None or axis in vary:
+            axes[axis] = choose(sorted(known), family, axis, key)
+            words[axis] = known[axes[axis]]
+    if languages:
+        axes["language"] = choose(languages, family, "language", key)
+        words["language"] = f"Write in {axes['language']}."
+    inline = {axis for axis in words if f"{{{axis}}}" in wordings[number]}
+    request = wordings[number].format(**{**values, **{axis: words[axis] for axis in inline}})
+    return " ".join([request, *(words[axis] for axis in words if axis not in inline)]), axes
 
 
 def messages(system: str, request: str, seed_text: str) -> list[Message]:
@@ -71,10 +95,17 @@ def messages(system: str, request: str, seed_text: str) -> list[Message]:
     ]
 
 
-def instructed(system: str, request: str, seed_text: str) -> list[Message]:
-    """The request in the system message, the seed's text alone as the user's: small models take it for text, not for talk."""
+WRITTEN_SO_FAR = "The text so far, rewritten from the parts before this one. Go on after it and repeat nothing of it:"
+
+
+def instructed(system: str, request: str, seed_text: str, written: str = "") -> list[Message]:
+    """The request in the system message, the seed's text alone as the user's: small models take it for text, not for talk.
+
+    `written` is what was made of the seed's earlier parts: the context of this one.
+    """
+    context = f"\n\n{WRITTEN_SO_FAR}\n\n{delimited(written)}" if written else ""
     return [
-        {"role": "system", "content": f"{system.strip()}\n\n{request.strip()}"},
+        {"role": "system", "content": f"{system.strip()}\n\n{request.strip()}{context}"},
         {"role": "user", "content": seed_text},
     ]
 
@@ -151,7 +182,8 @@ def task_talk(answer: str, seed_text: str) -> Defect | None:
 
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»"}
-_FENCES = re.compile(r'\A(?:```[a-z]*\n|"{3,})|(?:\n```|"{3,})\Z')
+_OUR_FENCES = re.compile(r'\A"{3,}|"{3,}\Z')
+_CODE_FENCE = re.compile(r"\A```[a-z]*\n")
 
 # Chat openings that introduce the text instead of being part of it. A colon or the end of the line must follow, and the
 # words before it must speak of a text: prose such as "New York has five boroughs: ..." is left alone.
@@ -182,16 +214,26 @@ _CLOSING = re.compile(
 )
 
 
+MOST_LAYERS = 12  # of wrapping around one answer; each costs a pass over the text
+
+
 def unwrap(text: str) -> str:
     """The answer without quotation marks or fences around all of it, chat lead-ins and closing remarks."""
-    before = None
-    while text != before:
+    for _ in range(MOST_LAYERS):
         before = text
-        text = _unquote(_FENCES.sub("", text.strip()))
+        text = _unquote(_unfenced(_OUR_FENCES.sub("", text.strip())))
         for lead_in in _LEAD_INS:
             text = lead_in.sub("", text, count=1)
         text = _CLOSING.sub("", text)
+        if text == before:
+            break
     return text
+
+
+def _unfenced(text: str) -> str:
+    """Without a code fence around all of it; one that ends code inside of the text stays."""
+    inner = _CODE_FENCE.sub("", text)
+    return inner[:-4] if inner.endswith("\n```") and inner.count("```") % 2 else inner
 
 
 def _unquote(text: str) -> str:
@@ -202,10 +244,10 @@ def _unquote(text: str) -> str:
 
 
 _HEADING_LINE = re.compile(r"^(?:#{1,6}[ \t].*|(?:\*\*|__)[^\n*_]+(?:\*\*|__):?|[=-]{3,})[ \t]*(?:\n|\Z)", re.MULTILINE)
-_EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1")
+_EMPHASIS = re.compile(r"\*\*(?=\S)([^*\n]+)(?<=\S)\*\*|__(?=\S)([^_\n]+)(?<=\S)__")
 
 
 def plain_prose(text: str) -> str:
     """Prose without markdown: heading lines are dropped, emphasis marks are taken off, blank lines are single."""
-    text = _EMPHASIS.sub(r"\2", _HEADING_LINE.sub("", text))
+    text = _EMPHASIS.sub(lambda mark: mark[1] or mark[2], _HEADING_LINE.sub("", text))
     return re.sub(r"\n{3,}", "\n\n", text).strip()

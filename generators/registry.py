@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators import distill, diverse_qa, textbook
+from generators import (
+    distill,
+    diverse_qa,
+    faq,
+    gap_dialogue,
+    guided_rewrite,
+    math_problem,
+    table_qa,
+    textbook,
+    thought_aug,
+    tutorial,
+    wiki_clean,
+)
 from synth.ask import Family
 from synth.registry import Registry, Spec
 
 BUNDLED = (
     distill.spec,
     diverse_qa.spec,
+    faq.spec,
+    gap_dialogue.spec,
+    guided_rewrite.spec,
+    math_problem.spec,
+    table_qa.spec,
     textbook.spec,
+    thought_aug.spec,
+    tutorial.spec,
+    wiki_clean.spec,
 )
 
 

@@ -6,40 +6,44 @@ an axis of diversity chosen by hash and stored with the document.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
+from typing import Literal
 
 from pydantic import Field
 
 from generators import common
-from synth.ask import Ask, Completion, Family, Message
-from synth.config import Config
-from synth.registry import Spec
+from generators.segments import Segment
+from generators.writing import Question, WritingOptions, per_segment, write
+from synth.ask import Ask, Completion, Family
+from synth.registry import Card, Spec
 from synth.rows import Draft, Seed
 
 NAME = "textbook"
-VERSION = 1
+VERSION = 2
+RENDERER_VERSION = 1
 
 TOPIC_WORDS = 12  # a seed of at most so many words is a topic, not a passage
 
 
-class Options(Config):
+class Options(WritingOptions):
     """Options of textbook."""
 
     words: int = Field(
         300, ge=30, description="Length asked for (words); max_tokens should leave twice as many tokens."
     )
-    tries: int = Field(1, ge=1, description="Answers asked for, one after another, until one is usable.")
+    vary: tuple[Literal["audience", "persona", "opening"], ...] | None = Field(
+        ("audience",), description="Which of the family's axes are sampled by hash; the instructions name an audience."
+    )
     max_tokens: int = Field(2500, ge=1, description="Tokens of an answer. Cosmopedia: 2500.")
     temperature: float = Field(0.6, ge=0.0, le=5.0, description="Softmax temperature. Cosmopedia: 0.6.")
     top_p: float = Field(0.95, gt=0.0, le=1.0, description="Nucleus sampling. Cosmopedia: 0.95.")
+    min_seed_tokens: int = Field(1, ge=0, description="A shorter seed is dropped (tokens); a topic may be one word.")
 
 
 class Prompts(common.Prompts):
     """`prompts/textbook.toml`."""
 
     topic_instructions: tuple[str, ...] = Field(min_length=8, description="Paraphrases for a seed that is a topic.")
-    audiences: dict[str, str] = Field(min_length=2, description="For whom it is written: name -> words of the request.")
 
 
 @cache
@@ -50,25 +54,25 @@ def prompts() -> Prompts:
 
 def spec() -> Spec[Family]:
     """This family for the registry. Reads the prompt file."""
-    return Spec(NAME, VERSION, Options, generate, content_digest=prompts().digest())
+    card = Card("informative prose, or a bare topic", "a lesson for a named audience", "Cosmopedia")
+    return Spec(
+        NAME,
+        VERSION,
+        Options,
+        generate,
+        content_digest=prompts().digest(),
+        renderer_version=RENDERER_VERSION,
+        card=card,
+    )
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:
-    """One document: a section on the seed's subject."""
+    """A section on the seed's subject; of a long seed one for each of its parts."""
 
-    async def attempt(sample: int) -> Draft:
-        asked = messages(seed, options.words, sample)
-        completion = await ask(
-            asked,
-            sample_index=sample,
-            max_tokens=options.max_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            accept=lambda answer: draft(seed, asked, answer).defect is None,
-        )
-        return draft(seed, asked, completion)
+    async def section(part: Seed, segment: Segment) -> Draft:
+        return await write(ask, options, partial(question, part, options))
 
-    return [await common.first_usable(options.tries, attempt)]
+    return await per_segment(seed, options, section)
 
 
 def is_topic(seed: Seed) -> bool:
@@ -76,20 +80,19 @@ def is_topic(seed: Seed) -> bool:
     return bool(seed.meta.get("topic_only")) or len(seed.text.split()) <= TOPIC_WORDS
 
 
-def audience(seed: Seed) -> str:
-    """The name of the audience this seed is written for."""
-    return common.choose(sorted(prompts().audiences), NAME, "audience", seed.id)
-
-
-def messages(seed: Seed, words: int, sample: int = 0) -> list[Message]:
-    """The question as it is sent."""
+def question(seed: Seed, options: Options, sample: int = 0) -> Question:
+    """What is asked, and how the answer is read. Headings stay: a textbook has them."""
     wordings = prompts().topic_instructions if is_topic(seed) else prompts().instructions
-    instruction = common.choose(wordings, NAME, "instruction", seed.id, str(sample))
-    request = instruction.format(audience=prompts().audiences[audience(seed)], words=words)
-    return common.instructed(prompts().system, request, seed.text)
+    vary = (
+        ("audience", *(axis for axis in options.vary or () if axis != "audience")) if options.vary is not None else None
+    )
+    request, axes = common.worded(
+        NAME, prompts(), seed.id, sample, vary, options.languages, wordings, words=options.words
+    )
+    axes["start"] = "topic" if is_topic(seed) else "passage"
+    asked = common.instructed(prompts().system, request, seed.text)
 
+    def draft(completion: Completion) -> Draft:
+        return common.prose_draft(seed, asked, completion, common.unwrap, axes)
 
-def draft(seed: Seed, asked: Sequence[Message], completion: Completion) -> Draft:
-    """The document that this answer makes. Headings stay: a textbook has them."""
-    axes = {"audience": audience(seed), "start": "topic" if is_topic(seed) else "passage"}
-    return common.prose_draft(seed, asked, completion, common.unwrap, axes)
+    return Question(seed, asked, draft, criteria=prompts().criteria)

@@ -13,6 +13,26 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
+class Card:
+    """A family in the words of `synth families`: what goes in, what comes out, where the recipe was published."""
+
+    input: str
+    output: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A rung of verification that a rule's columns tell: how many things were checked, how many were wrong, and which."""
+
+    name: str
+    checked: str
+    wrong: str
+    evidence: str
+    not_for: tuple[str, ...] = ()  # families to whose texts it does not apply: derived numbers are no invented ones
+
+
+@dataclass(frozen=True)
 class Spec(Generic[FunctionT]):
     """A registered part. `version` is raised by hand when results change; `needs` names the columns a rule reads."""
 
@@ -22,6 +42,11 @@ class Spec(Generic[FunctionT]):
     function: FunctionT
     needs: tuple[str, ...] = ()
     content_digest: str = ""  # of what shapes its results beside the version: prompts, word lists, a user's file
+    renderer_version: int = (
+        1  # of a family: the half that turns answers into text, which changes without asking a model
+    )
+    card: Card | None = None  # of a family: what it makes of what
+    rungs: tuple[Rung, ...] = ()  # of a rule: which of its columns are findings about a text
 
 
 class Registry(Generic[FunctionT]):

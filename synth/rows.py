@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -51,6 +52,7 @@ DOCUMENT = _schema(
     ("id", _ID),
     ("family", pa.string()),
     ("family_version", pa.int32()),
+    ("renderer_version", pa.int32()),  # of the half that turns answers into text: it changes without asking a model
     ("seed_ids", pa.list_(_ID)),
     ("root_id", _ID),
     ("seed_span", _SPAN),  # bytes of the seed's text that the document was made from
@@ -60,10 +62,15 @@ DOCUMENT = _schema(
     ("reasoning", _TEXT),
     ("axes", pa.string()),  # JSON object: what was varied on purpose
     ("models", pa.list_(pa.string())),
-    ("ask_ids", pa.list_(_ID)),  # in the order asked; the text rests on the last
-    ("prompt_tokens", pa.int64()),
+    (
+        "ask_ids",
+        pa.list_(_ID),
+    ),  # all that were put for it, candidates that lost and checks included; the text's own last
+    ("written_by", pa.list_(_ID)),  # those whose answers stand in the text
+    ("prompt_tokens", pa.int64()),  # of all asks, candidates that lost and checks included: what the document took
     ("completion_tokens", pa.int64()),
     ("reasoning_tokens", pa.int64()),
+    ("written_tokens", pa.int64()),  # completion tokens of the answers that the text was made from: what it gave
     ("generation_depth", pa.int16()),
     ("license", pa.string()),
 )
@@ -78,6 +85,7 @@ DROP = _schema(
     ("score", pa.float64()),
     ("threshold", pa.float64()),
     ("partner_id", _ID),
+    ("evidence", _TEXT),  # what exactly offends, for people: the invented numbers, the wrong equations
 )
 
 VERDICT = _schema(
@@ -199,6 +207,22 @@ class Defect:
     reason: str
     score: float | None = None
     threshold: float | None = None
+    evidence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rung of verification says of a draft: becomes a Verdict. Recorded whatever it leads to, never overwritten.
+
+    `outcome` is passed | failed | unsure for a check; a selection says won | lost, a revision what became of the draft.
+    """
+
+    rung: str
+    outcome: str
+    judge: Literal["rule", "model", "human"] = "rule"
+    score: float | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    ask_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +237,8 @@ class Draft:
     seed_span: tuple[int, int] | None = None
     reasoning: str | None = None
     defect: Defect | None = None
+    findings: tuple[Finding, ...] = ()
+    written_by: tuple[str, ...] | None = None  # asks whose answers stand in the text; None: the last one
 
 
 def compose(pieces: Iterable[tuple[PartRole, str]]) -> tuple[str, tuple[Part, ...]]:
@@ -256,6 +282,7 @@ def drop_row(
     score: float | None = None,
     threshold: float | None = None,
     partner_id: str | None = None,
+    evidence: str | None = None,
 ) -> dict[str, Any]:
     """One row of DROP."""
     return {
@@ -268,6 +295,31 @@ def drop_row(
         "score": score,
         "threshold": threshold,
         "partner_id": partner_id,
+        "evidence": evidence,
+    }
+
+
+def verdict_row(
+    item_id: str,
+    item_kind: ItemKind,
+    rung: str,
+    judge: str,
+    outcome: str,
+    *,
+    score: float | None = None,
+    evidence: Any = None,
+    ask_id: str | None = None,
+) -> dict[str, Any]:
+    """One row of VERDICT; `evidence` is a JSON value."""
+    return {
+        "item_id": item_id,
+        "item_kind": item_kind,
+        "rung": rung,
+        "judge": judge,
+        "outcome": outcome,
+        "score": score,
+        "evidence": orjson.dumps(evidence, option=orjson.OPT_SORT_KEYS).decode() if evidence else None,
+        "ask_id": ask_id,
     }
 
 
@@ -303,6 +355,4 @@ def read_tables(paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str]
 
 def seeds_from(value: pa.Table) -> list[Seed]:
     """Rows of SEED as dataclasses."""
-    from orjson import loads
-
-    return [Seed(**{**row, "meta": loads(row["meta"]) if row["meta"] else {}}) for row in value.to_pylist()]
+    return [Seed(**{**row, "meta": orjson.loads(row["meta"]) if row["meta"] else {}}) for row in value.to_pylist()]

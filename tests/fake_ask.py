@@ -10,12 +10,15 @@ import orjson
 
 from synth.ask import Completion, Message, Outcome
 
+Answer = str | Mapping[str, Any] | tuple[Outcome, str]
+
 
 @dataclass(frozen=True)
 class Asked:
     """One call, as the family made it."""
 
     messages: Sequence[Message]
+    role: str
     sample_index: int
     schema: Mapping[str, Any] | None
     max_tokens: int | None
@@ -31,7 +34,7 @@ class FakeAsk:
     An ask beyond the last answer fails the test, as do answers that nobody asked for when `done` is called.
     """
 
-    answers: Sequence[str | Mapping[str, str] | tuple[Outcome, str]]
+    answers: Sequence[Answer]
     asked: list[Asked] = field(default_factory=list)
 
     async def __call__(
@@ -49,7 +52,7 @@ class FakeAsk:
         """The next answer. Its ask id is its place: ask-0, ask-1 and so on."""
         place = len(self.asked)
         assert place < len(self.answers), "the family asked more often than the test has answers"
-        self.asked.append(Asked(messages, sample_index, schema, max_tokens, temperature, top_p, accept))
+        self.asked.append(Asked(messages, role, sample_index, schema, max_tokens, temperature, top_p, accept))
         return completion(self.answers[place], f"ask-{place}")
 
     def done(self) -> None:
@@ -57,7 +60,7 @@ class FakeAsk:
         assert len(self.asked) == len(self.answers), "the family asked less often than the test has answers"
 
 
-def completion(answer: str | Mapping[str, str] | tuple[Outcome, str], ask_id: str = "ask-0") -> Completion:
+def completion(answer: Answer, ask_id: str = "ask-0") -> Completion:
     """A completion with this answer."""
     if isinstance(answer, tuple):
         return Completion(ask_id, answer[0], answer[1], "model")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from generators import distill
+from generators import distill, prose
 from generators.common import ECHO_WORDS
 from generators.distill import Options
-from synth.ask import Outcome
+from synth.ask import Message, Outcome
 from synth.rows import Draft, Seed
 from tests.fake_ask import FakeAsk, completion
 
@@ -26,6 +27,11 @@ SEEDS = 500
 
 def seed(identity: str = "seed-1", text: str = PASSAGE) -> Seed:
     return Seed(identity, identity, identity, 0, text)
+
+
+def messages(one: Seed, sample: int = 0) -> Sequence[Message]:
+    values = {"words": distill.target_words(one.text)}
+    return prose.question(distill.NAME, distill.prompts(), one, Options(), "", sample, values).messages
 
 
 def make(ask: FakeAsk, options: Options | None = None) -> Draft:
@@ -44,7 +50,7 @@ def test_golden_text() -> None:
     assert [(part.role, part.start_byte, part.end_byte) for part in draft.parts] == [
         ("generated", 0, len(SHORTER.encode()))
     ]
-    assert (draft.ask_ids, draft.payload, draft.axes, draft.defect) == (("ask-0",), None, {}, None)
+    assert (draft.ask_ids, draft.payload, draft.axes, draft.defect) == (("ask-0",), None, {"instruction": "7"}, None)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_an_answer_of_wrapping_only_is_no_prose(answer: str) -> None:
 
 
 def test_a_repeated_instruction_is_an_echo() -> None:
-    instruction = distill.messages(seed())[0]["content"].split("\n\n")[1]
+    instruction = messages(seed())[0]["content"].split("\n\n")[1]
     draft = make(FakeAsk([f"{instruction} {SHORTER}"]))
     assert draft.defect is not None and draft.defect.rule == "prompt_echo" and SHORTER in draft.text
 
@@ -82,7 +88,7 @@ def test_an_answer_that_is_not_ok_keeps_its_text(outcome: Outcome) -> None:
 
 def test_a_second_try_asks_another_way_and_both_are_named() -> None:
     ask = FakeAsk([("truncated_answer", "Lighthouses"), SHORTER])
-    draft = make(ask, Options(tries=2, max_tokens=99, temperature=0.25, top_p=0.75))
+    draft = make(ask, Options(candidates=2, max_tokens=99, temperature=0.25, top_p=0.75))
     assert (draft.text, draft.ask_ids, draft.defect) == (SHORTER, ("ask-0", "ask-1"), None)
     assert [asked.sample_index for asked in ask.asked] == [0, 1]
     assert {(asked.max_tokens, asked.temperature, asked.top_p, asked.schema) for asked in ask.asked} == {
@@ -102,25 +108,25 @@ def test_accept_is_the_cheap_check() -> None:
 
 def test_golden_request() -> None:
     """Changed on purpose? The prompts' digest makes the change known by itself: put the new text here."""
-    assert [message["content"] for message in distill.messages(seed())] == [
+    assert [message["content"] for message in messages(seed())] == [
         "You summarise texts.\n\nGive the facts of the input text briefly, in plain sentences and about 30 words.",
         PASSAGE,
     ]
 
 
 def test_the_same_seed_asks_the_same() -> None:
-    assert distill.messages(seed()) == distill.messages(seed())
+    assert messages(seed()) == messages(seed())
 
 
 def test_every_paraphrase_is_used_and_none_prevails() -> None:
-    asked = [distill.messages(seed(str(at)))[0]["content"].split("\n\n")[1] for at in range(SEEDS)]
+    asked = [messages(seed(str(at)))[0]["content"].split("\n\n")[1] for at in range(SEEDS)]
     words = distill.target_words(PASSAGE)
     assert set(asked) == {text.format(words=words) for text in distill.prompts().instructions}
     assert max(Counter(asked).values()) <= SEEDS // 4
 
 
 def test_what_is_constant_comes_first_and_the_passage_last() -> None:
-    one, other = distill.messages(seed("1")), distill.messages(seed("2", "Another passage."))
+    one, other = messages(seed("1")), messages(seed("2", "Another passage."))
     system = distill.prompts().system.strip()
     assert all(
         asked[0]["role"] == "system" and asked[0]["content"].startswith(f"{system}\n\n") for asked in (one, other)
@@ -129,7 +135,7 @@ def test_what_is_constant_comes_first_and_the_passage_last() -> None:
 
 
 def test_braces_in_a_passage_are_left_alone() -> None:
-    assert distill.messages(seed(text="A set {words} of {x}"))[1]["content"] == "A set {words} of {x}"
+    assert messages(seed(text="A set {words} of {x}"))[1]["content"] == "A set {words} of {x}"
 
 
 @pytest.mark.parametrize(
