@@ -34,6 +34,10 @@ class Gate(Config):
         "slip through. `keep`: for a score that does not apply to every item, such as copying without a seed text.",
     )
     reason: str = Field(min_length=1, description="The word under which its drops are counted, such as too_short.")
+    evidence: str | None = Field(
+        None,
+        description="A column of text that names the offenders, such as invented_numbers: it is kept with the drop.",
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_bound(self) -> Self:
@@ -47,12 +51,12 @@ class Gate(Config):
 
 def check_gates(gates: Iterable[Gate], columns: Collection[str]) -> None:
     """RecipeError when a gate looks at a column that is not among `columns`; names the nearest one."""
-    for gate in gates:
-        if gate.column not in columns:
+    for gate, column in ((one, name) for one in gates for name in (one.column, one.evidence) if name):
+        if column not in columns:
             raise fail(
                 RecipeError,
-                f"the gate {gate.reason!r} looks at {gate.column!r}, which no rule writes{nearest(gate.column, columns)}",
-                given=gate.column,
+                f"the gate {gate.reason!r} looks at {column!r}, which no rule writes{nearest(column, columns)}",
+                given=column,
                 allowed=", ".join(sorted(columns)),
                 do="name one of these columns, or add the rule that writes it",
             )
@@ -101,9 +105,16 @@ def _failed(scores: pa.Table, gate: Gate, order: int, item_kind: ItemKind, step:
             "score": score.filter(failed),
             "threshold": threshold.filter(failed),
             "partner_id": pa.nulls(len(items), pa.string()),
+            "evidence": _evidence(scores, gate, failed),
         },
         schema=DROP,
     )
+
+
+def _evidence(scores: pa.Table, gate: Gate, failed: Any) -> Any:
+    if gate.evidence is None:
+        return pa.nulls(pc.sum(failed).as_py() or 0, pa.large_string())
+    return scores[gate.evidence].combine_chunks().cast(pa.large_string()).filter(failed)
 
 
 def _outside(values: Any, gate: Gate) -> tuple[Any, Any, Any]:

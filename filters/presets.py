@@ -9,8 +9,21 @@ from __future__ import annotations
 
 from filters.gates import Gate
 
-PROSE_FAMILIES = ("distill", "textbook")
+PROSE_FAMILIES = ("distill", "guided_rewrite", "textbook", "thought_aug", "wiki_clean")
 """Families whose generated text is running prose, so that prose heuristics hold for it."""
+
+STRUCTURED_FAMILIES = ("diverse_qa", "faq", "gap_dialogue", "table_qa", "tutorial")
+"""Families whose form breaks prose heuristics (short lines, bullets, marks) but whose texts are no shorter than prose."""
+
+FAITHFUL_FAMILIES = ("distill", "diverse_qa", "faq", "guided_rewrite", "tutorial", "wiki_clean")
+"""Families that say what their source says: a number that does not stand there is invented. Others derive numbers, which
+`arithmetic` checks (math_problem), look at them themselves (table_qa), or may add (textbook, gap_dialogue, thought_aug)."""
+
+REPHRASING_FAMILIES = ("wiki_clean",)
+"""Families that say all of what their source says, at about its length."""
+
+CONDENSING_FAMILIES = ("distill",)
+"""Families that say the most important of what their source says."""
 
 REPETITION_BOUNDS = {  # Rae et al. 2021 (https://arxiv.org/abs/2112.11446), table A1
     "duplicate_line_ratio": 0.30,
@@ -51,6 +64,38 @@ def _repeats(column: str) -> str:
     return f"repeated_{unit}"
 
 
+def _fidelity() -> tuple[Gate, ...]:
+    """Names as numbers; and how much of the source is there. The bounds were measured on 200 paragraphs with planted edits:
+    `python -m tests.benchmarks.fidelity`. Tutorials keep the content in another order and in short steps.
+    """
+    bounds = (
+        ("length_ratio", "wrong_length", {REPHRASING_FAMILIES: (0.6, 1.5), CONDENSING_FAMILIES: (0.25, 0.9)}),
+        (
+            "fact_recall",
+            "facts_lost",
+            {REPHRASING_FAMILIES: (0.85, None), (*CONDENSING_FAMILIES, "tutorial"): (0.6, None)},
+        ),
+        ("content_recall", "content_lost", {REPHRASING_FAMILIES: (0.45, None), CONDENSING_FAMILIES: (0.35, None)}),
+    )
+    faithful = (*REPHRASING_FAMILIES, *CONDENSING_FAMILIES)
+    return (
+        Gate(column="least_half_recall", min=0.25, families=faithful, missing="keep", reason="half_lost"),
+        Gate(
+            column="names_invented",
+            max=0,
+            families=faithful,
+            missing="keep",
+            evidence="invented_names",
+            reason="invented_name",
+        ),
+        *(
+            Gate(column=column, min=low, max=high, families=families, missing="keep", reason=reason)
+            for column, reason, by_families in bounds
+            for families, (low, high) in by_families.items()
+        ),
+    )
+
+
 DEFAULT_SEED_GATES: tuple[Gate, ...] = (
     Gate(column="words", min=50, reason="too_short"),  # Rae et al. 2021, appendix A.1.1: 50 to 100,000 words
     Gate(column="words", max=100_000, reason="too_long"),
@@ -62,7 +107,8 @@ DEFAULT_SEED_GATES: tuple[Gate, ...] = (
 DEFAULT_DOCUMENT_GATES: tuple[Gate, ...] = (
     # Gopher asks for 50 words of a web page. Two short questions with answers, or a passage of 80 words distilled to a
     # quarter (the strongest compression of the rewriting families), are whole documents at 20.
-    Gate(column="words", min=20, reason="too_short"),
+    Gate(column="words", min=20, families=(*PROSE_FAMILIES, *STRUCTURED_FAMILIES), reason="too_short"),
+    Gate(column="words", min=5, reason="too_short"),  # a problem's solution may be one line
     Gate(column="words", max=100_000, reason="too_long"),
     *_quality(PROSE_FAMILIES),
     *_repetition(PROSE_FAMILIES),
@@ -71,6 +117,22 @@ DEFAULT_DOCUMENT_GATES: tuple[Gate, ...] = (
     # plain pairs about one event reach 0.14 for 10-grams, one sentence said six times 0.56.
     Gate(column="duplicate_line_char_ratio", max=0.20, reason="repeated_lines"),
     Gate(column="duplicate_10gram_char_ratio", max=0.30, reason="repeated_ngrams"),
+    # What is never training data, or cheaply known to be wrong.
+    Gate(column="canary_seed", max=0, reason="canary_seed"),
+    Gate(column="foreign_canaries", max=0, evidence="injected", reason="canary_obeyed"),
+    Gate(column="self_names", max=0, evidence="leaked", reason="leak"),
+    Gate(column="chat_fragments", max=0, evidence="leaked", reason="leak"),
+    Gate(column="equations_wrong", max=0, evidence="wrong_equations", reason="wrong_arithmetic"),
+    Gate(
+        column="numbers_invented",
+        max=0,
+        families=FAITHFUL_FAMILIES,
+        missing="keep",
+        evidence="invented_numbers",
+        reason="invented_number",
+    ),
+    *_fidelity(),
+    Gate(column="unverified_generations", max=0, reason="unverified_generation"),
     # Above this a rewrite is a copy. Our own choice; to be calibrated per family on a release (`longest_copied_words` helps).
     Gate(column="copy_8gram_share", max=0.6, missing="keep", reason="copied"),
 )

@@ -23,6 +23,7 @@ INPUTS = pa.schema(
         ("family", pa.string()),  # null for a seed
         ("license", pa.string()),  # SPDX id; null = unknown
         ("language", pa.string()),  # as the source declares it; null = undeclared
+        ("canary", pa.string()),  # the token that the seed's injected instruction asks for; null for an ordinary seed
     ]
 )
 """The columns that a rule may need. Of a seed, `text` and `generated` are both the seed's text."""

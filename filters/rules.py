@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from filters import copying, language, license, quality
+from filters import arithmetic, copying, embedding, fidelity, injection, language, leaks, license, openings, quality
 from filters.registry import rules
 from synth.config import Config
-from synth.registry import Spec
+from synth.registry import Rung, Spec
 from synth.text.statistics import text_statistics
 
 
@@ -20,7 +20,32 @@ def statistics(table: pa.Table, options: StatisticsOptions) -> pa.Table:
     return text_statistics(table["generated"])
 
 
+rules.add(
+    Spec(
+        "arithmetic",
+        1,
+        arithmetic.ArithmeticOptions,
+        arithmetic.score,
+        ("generated",),
+        rungs=(Rung("arithmetic", "equations_checked", "equations_wrong", "wrong_equations"),),
+    )
+)
 rules.add(Spec("copy", 1, copying.CopyOptions, copying.score, ("generated", "seed_text")))
+rules.add(Spec("embedding", 1, embedding.EmbeddingOptions, embedding.score, ("generated", "seed_text")))
+rules.add(
+    Spec(
+        "fidelity",
+        1,
+        fidelity.FidelityOptions,
+        fidelity.score,
+        ("generated", "seed_text"),
+        rungs=(
+            Rung("numbers", "numbers_checked", "numbers_invented", "invented_numbers"),
+            Rung("names", "names_checked", "names_invented", "invented_names"),
+        ),
+    )
+)
+rules.add(Spec("injection", 1, injection.InjectionOptions, injection.score, ("generated", "seed_text", "canary")))
 rules.add(
     Spec(
         "language",
@@ -31,6 +56,17 @@ rules.add(
         content_digest=language.weights_sha256(),
     )
 )
+rules.add(
+    Spec(
+        "leaks",
+        1,
+        leaks.LeakOptions,
+        leaks.score,
+        ("generated", "seed_text"),
+        rungs=(Rung("leaks", "leaks_checked", "leaks_found", "leaked"),),
+    )
+)
 rules.add(Spec("license", 1, license.LicenseOptions, license.score, ("license",)))
+rules.add(Spec("openings", 1, openings.OpeningOptions, openings.score, ("generated",)))
 rules.add(Spec("quality", 1, quality.QualityOptions, quality.score, ("generated",)))
 rules.add(Spec("statistics", 1, StatisticsOptions, statistics, ("generated",)))

@@ -13,6 +13,7 @@ from synth.errors import Interrupted, SynthError
 from synth.store import no_space
 
 EXIT_INTERRUPTED = 130
+PREVIEW_SEEDS = 3
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,14 +40,34 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a model that changed while partitions are open is meant to have changed",
     )
+    run.add_argument(
+        "--preview",
+        nargs="?",
+        type=_seeds,
+        const=PREVIEW_SEEDS,
+        metavar="N",
+        help=f"only N seeds (default {PREVIEW_SEEDS}): show prompts, texts, drops and costs; the home is not touched",
+    )
     commands.add_parser("plan", parents=[recipe, home, machine], help="what would run, what is done; starts nothing")
     sql = commands.add_parser("sql", parents=[home, machine], help="ask the catalogue")
     sql.add_argument("query", help='for example "SELECT family, count(*) FROM kept GROUP BY family"')
     audit = commands.add_parser("audit", parents=[home, machine], help="check the newest release again, from its files")
     audit.add_argument("name", nargs="?", help="the recipe's name (default: all in the home)")
+    families = commands.add_parser(
+        "families", parents=[machine], help="what can be written from seeds, and from which prompts"
+    )
+    families.add_argument("name", nargs="?", help="show all of this one: options, roles, prompts, axes, criteria")
+    families.add_argument("--file", type=Path, help="a family of your own (.py)")
     weights = commands.add_parser("weights", parents=[machine], help="model files: what is known, what is here")
     weights.add_argument("name", nargs="?", help="fetch this one")
     return top
+
+
+def _seeds(given: str) -> int:
+    """The N of --preview."""
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"{given!r} is no number of seeds; write `synth run RECIPE --preview 5`")
+    return int(given)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,10 +94,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(options: argparse.Namespace) -> int:
     """Commands import what they need: `synth sql` does not wait for the engine's imports."""
+    if options.command == "run" and options.preview:
+        from flows.commands import preview
+
+        return preview.main(options)
     if options.command == "run":
         from flows.commands import run
 
         return run.main(options)
+    if options.command == "families":
+        from flows.commands import families
+
+        return families.main(options)
     if options.command == "plan":
         from flows.commands import plan
 

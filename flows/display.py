@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.live import Live
 
@@ -19,7 +20,7 @@ _LIVE_SECONDS = 0.5
 _PLAIN_SECONDS = 10.0
 _PIPE_WIDTH = 1000
 QUESTIONS = (
-    "SELECT family, count(*) AS kept, sum(completion_tokens) AS tokens FROM kept GROUP BY family ORDER BY family",
+    "SELECT family, count(*) AS kept, sum(written_tokens) AS tokens FROM kept GROUP BY family ORDER BY family",
     "SELECT step, counted_as, count(*) AS items FROM dropped GROUP BY ALL ORDER BY items DESC",
     "SELECT family, text FROM kept ORDER BY id LIMIT 3",
 )
@@ -119,6 +120,10 @@ def closing_table(summary: dict[str, Any]) -> None:
     """Print what happened, where it is, and what to ask next."""
     for name, value in _facts(summary):
         print(f"{name:<18} {value}")
+    for warning in summary["warnings"]:
+        print(f"{'warning':<18} {warning['check']}: {warning['violations']:,} violations ({warning['title']})")
+        for row in warning["evidence"]:
+            print(f"{'':<18} {orjson.dumps(row).decode()}")
     where = "" if summary["home"] == "corpus" else f" --home {summary['home']}"
     print("\nTry:")
     for question in QUESTIONS:
@@ -139,7 +144,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("tokens", tokens),
     ]
     for family, tally in summary["families"].items():
-        facts.append((f"  {family}", f"{tally['documents']:,} documents, {tally['kept']:,} kept"))
+        facts.append((f"  {family}", f"{tally['documents']:,} documents, {tally['kept']:,} kept{_share(tally)}"))
     for step, reasons in summary["dropped"].items():
         if reasons:
             facts.append(
@@ -154,6 +159,14 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             (f"{shard['split']} shard", f"{shard['path']} ({shard['rows']:,} rows, {shard['bytes'] / 1e6:.2f} MB)")
         )
     return facts
+
+
+def _share(tally: dict[str, Any]) -> str:
+    """Its share of the kept tokens, and what the recipe's weights want."""
+    if tally["token_share"] is None:
+        return ""
+    wanted = "" if tally["wanted_share"] is None else f", {tally['wanted_share']:.1%} wanted"
+    return f" ({tally['token_share']:.1%} of the kept tokens{wanted})"
 
 
 def _reasons(dropped: dict[str, int]) -> str:

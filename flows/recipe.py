@@ -73,7 +73,8 @@ def load(path: Path, assignments: Sequence[str] = ()) -> Recipe:
 
 def _anchor(value: dict[str, Any], base: Path) -> None:
     """Paths of model files start from the recipe's folder, as those of sources do. Wrong shapes are left to `parse`."""
-    rules = [rule for step in ("screen", "score") for rule in _tables(_tables([value], step), "rules")]
+    steps = [table for step in ("screen", "score") for table in _tables([value], step)]
+    rules = [*_tables(steps, "rules"), *_tables(steps, "more_rules")]
     for table in [*_tables(rules, "options"), *_tables(_tables([value], "models"), None)]:
         for name in ("path", "weights"):
             if (
@@ -82,6 +83,9 @@ def _anchor(value: dict[str, Any], base: Path) -> None:
                 and "/" in table[name]
             ):
                 table[name] = str(base / table[name])
+    for family in _tables([value], "families"):
+        if isinstance(family.get("file"), str):
+            family["file"] = str(base / family["file"])
 
 
 def _tables(tables: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:

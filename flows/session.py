@@ -18,6 +18,7 @@ import orjson
 import pyarrow.compute as pc
 
 from flows.recipe import Recipe
+from flows.steps.audit import stops_release
 from flows.steps.generate import Maker
 from flows.works import Chain, Works
 from synth import releases, rows
@@ -279,11 +280,11 @@ class Session:
 
 def _kept_tokens(store: Store, chain: Chain) -> int:
     """Generated tokens of the documents that no step up to `keep` dropped."""
-    documents = rows.read_table(store.local(chain.generate.file("documents.parquet").path), ["id", "completion_tokens"])
+    documents = rows.read_table(store.local(chain.generate.file("documents.parquet").path), ["id", "written_tokens"])
     drops = [chain.generate.file("drops.parquet"), chain.keep.file("drops.parquet")]
     dropped = rows.read_tables([store.local(one.path) for one in drops], rows.DROP, ["item_id"])["item_id"]
     kept = pc.invert(pc.is_in(documents["id"], value_set=dropped.combine_chunks()))
-    return pc.sum(documents["completion_tokens"].filter(kept)).as_py() or 0
+    return pc.sum(documents["written_tokens"].filter(kept)).as_py() or 0
 
 
 def _released_tokens(store: Store, release: Release) -> int:
@@ -292,8 +293,8 @@ def _released_tokens(store: Store, release: Release) -> int:
     held = rows.read_tables(index, rows.SIGNATURE, ["doc_id"])["doc_id"].combine_chunks()
     total = 0
     for file in release.files("documents"):
-        documents = rows.read_table(store.local(file.path), ["id", "completion_tokens"])
-        total += pc.sum(documents["completion_tokens"].filter(pc.is_in(documents["id"], value_set=held))).as_py() or 0
+        documents = rows.read_table(store.local(file.path), ["id", "written_tokens"])
+        total += pc.sum(documents["written_tokens"].filter(pc.is_in(documents["id"], value_set=held))).as_py() or 0
     return total
 
 
@@ -308,7 +309,7 @@ def _shard_entries(sharded: Manifest) -> list[dict[str, Any]]:
 
 def _refuse_failures(store: Store, audited: Manifest) -> None:
     checks = rows.read_table(store.local(audited.file("checks.parquet").path)).to_pylist()
-    failed = [check for check in checks if check["violations"]]
+    failed = [check for check in checks if stops_release(check)]
     if not failed:
         return
     evidence = rows.read_table(store.local(audited.file("evidence.parquet").path)).to_pylist()

@@ -6,13 +6,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.session import Session
+from flows.steps.audit import is_warning
 from synth import rows
 from synth.driver import Manifest
 from synth.engine.engine import Engine
+
+_EVIDENCE_ROWS = 3  # of a warning
 
 
 def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dict[str, Any]:
@@ -20,12 +24,15 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
     stats = engine.stats
     made = {step: [session.driver.load(place) for place in sorted(places)] for step, places in session.made.items()}
     survivors = _survivors(session, made.get("resolve", []))
-    families: dict[str, dict[str, int]] = {}
+    families: dict[str, dict[str, Any]] = {}
     for one in made.get("generate", []):
-        tally = families.setdefault(one.config["family"], {"documents": 0, "kept": 0})
+        tally = families.setdefault(one.config["family"], {"documents": 0, "kept": 0, "kept_tokens": 0})
         tally["documents"] += one.counts["items"]
-        ids = rows.read_table(session.store.local(one.file("documents.parquet").path), ["id"])["id"]
-        tally["kept"] += pc.sum(pc.is_in(ids, value_set=survivors)).as_py() or 0
+        documents = rows.read_table(session.store.local(one.file("documents.parquet").path), ["id", "written_tokens"])
+        kept = documents.filter(pc.is_in(documents["id"], value_set=survivors))
+        tally["kept"] += len(kept)
+        tally["kept_tokens"] += pc.sum(kept["written_tokens"]).as_py() or 0
+    _shares(families, session)
     seconds = (stats.last_answer or 0) - (stats.first_send or 0)
     release = session.pinned if outcome == "released" else None
     return {
@@ -47,6 +54,7 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "documents": sum(tally["documents"] for tally in families.values()),
         "kept": len(survivors),
         "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
+        "warnings": _warnings(session, made.get("audit", [])),
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
         "usd": round(engine.dollars(), 6),
         "gpu_hours": round(engine.gpu_hours(), 6),
@@ -58,6 +66,30 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
 def one_of(entry: Any) -> dict[str, Any]:
     """Of a shard's entry in a release, what a person wants to see."""
     return {name: entry[name] for name in ("split", "rows", "bytes")}
+
+
+def _shares(families: dict[str, dict[str, Any]], session: Session) -> None:
+    """Each family's share of the kept tokens, and the one that the recipe's weights want: of those that have weights."""
+    weights = {one.name: one.weight for one in session.recipe.families if one.weight is not None}
+    among = {name: families.get(name, {}).get("kept_tokens", 0) for name in weights or families}
+    for name, tally in families.items():
+        total = sum(among.values()) if name in among else 0
+        tally["token_share"] = tally["kept_tokens"] / total if total else None
+        tally["wanted_share"] = weights[name] / sum(weights.values()) if name in weights else None
+
+
+def _warnings(session: Session, audits: list[Manifest]) -> list[dict[str, Any]]:
+    """Warnings of the checks over each wave, the first of their violating rows as evidence."""
+    found = []
+    for one in audits:
+        checks, evidence = (
+            rows.read_table(session.store.local(one.file(name).path)).to_pylist()
+            for name in ("checks.parquet", "evidence.parquet")
+        )
+        for check in filter(is_warning, checks):
+            shown = [orjson.loads(row["row"]) for row in evidence if row["check"] == check["check"]][:_EVIDENCE_ROWS]
+            found.append({**{name: check[name] for name in ("check", "title", "violations")}, "evidence": shown})
+    return found
 
 
 def _survivors(session: Session, resolved: list[Manifest]) -> pa.Array:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from filters.gates import Gate, check_gates
+from flows.families import asked_roles, check_route, load_family, rivals
 from flows.recipe import Recipe
 from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign
+from flows.steps.routing import OWN_QUALITY
 from flows.steps.scoring import columns_of, rule_works
-from generators.registry import families
+from flows.steps.verdicts import COLUMNS as VERDICT_COLUMNS
+from synth.ask import Family
 from synth.config import Config, parse
 from synth.digest import digest, short
 from synth.driver import File, Manifest, Work
 from synth.engine.engine import policies
+from synth.registry import Spec
 from synth.step import Step
 from synth.weights import identity
 
@@ -43,12 +47,13 @@ class Works:
         self.recipe = recipe
         self._roles = policies(recipe.models, recipe.roles)
         self._screen = screen.ScreenWork(
-            rules=rule_works(recipe.screen.rules, "screen.rules"), gates=_seed_gates(recipe)
+            rules=rule_works((*recipe.screen.rules, *recipe.screen.more_rules), "screen.rules"),
+            gates=_seed_gates(recipe),
         )
-        self._score = score.ScoreWork(rules=rule_works(recipe.score.rules, "score.rules"))
+        self._score = score.ScoreWork(rules=rule_works((*recipe.score.rules, *recipe.score.more_rules), "score.rules"))
         check_gates(self._screen.gates, columns_of(self._screen.rules))
-        self._keep = keep.KeepWork(gates=(*recipe.keep.gates, *recipe.keep.more_gates))
-        check_gates(self._keep.gates, columns_of(self._score.rules))
+        self._keep = keep.KeepWork(gates=recipe.keep.chosen())
+        check_gates(self._keep.gates, [*columns_of(self._score.rules), *VERDICT_COLUMNS])
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
         self._resolve = resolve.ResolveWork(**_fields(recipe.dedup))
         self._shards = _shard_work(recipe)
@@ -57,18 +62,27 @@ class Works:
         self._audit = audit.AuditWork(**limits, checks_digest=audit.checks_digest(), allow_unknown_license=allow)
         self._generate: dict[str, tuple[Step[Any], generate.GenerateWork]] = {}
         for config in recipe.families:
-            spec = families.get(config.name)
-            options = parse(spec.Options, config.options, f"families.{config.name}.options")
-            work = generate.GenerateWork(
-                family=spec.name,
-                family_version=spec.version,
-                family_digest=spec.content_digest,
-                options=options.content(),
-                share=config.share,
-                retry_dead_letters=config.retry_dead_letters,
-                roles=self._roles,
-            )
+            spec = load_family(config.name, config.file)
+            work = self._generate_work(config, spec)
             self._generate[spec.name] = (generate.step(maker, spec, recipe.run.max_failed_share), work)
+
+    def _generate_work(self, config: generate.FamilyConfig, spec: Spec[Family]) -> generate.GenerateWork:
+        where = f"families.{config.name}"
+        options = parse(spec.Options, config.options, f"{where}.options")
+        options.check()
+        check_route(config, [*columns_of(self._screen.rules)])
+        return generate.GenerateWork(
+            family=spec.name,
+            family_version=spec.version,
+            renderer_version=spec.renderer_version,
+            family_digest=spec.content_digest,
+            options=options.content(),
+            share=config.share if config.weight is None else 1.0,
+            route=config.route,
+            rivals=rivals(self.recipe.families) if config.weight is not None else (),
+            retry_dead_letters=config.retry_dead_letters,
+            roles={name: self._roles[name] for name in asked_roles(config.name, options, self._roles)},
+        )
 
     @property
     def families(self) -> list[str]:
@@ -104,13 +118,21 @@ class Works:
         """One family over one partition. Objects of one (partition, family) share a folder, so that answers are found."""
         step, config = self._generate[family]
         inputs = {"seeds": seeds, "drops": screened.file("drops.parquet")}
+        if any(
+            route and route.column != OWN_QUALITY for route in (config.route, *(one.route for one in config.rivals))
+        ):
+            inputs["scores"] = screened.file("seed_scores.parquet")
         return Work(
             step, config, inputs, f"{short(seeds.sha256)}/{family}", {f"memo/{name}": memo[name] for name in memo}
         )
 
     def score(self, group: str, seeds: File, generated: Manifest) -> Work:
         """All rules over one object's documents."""
-        inputs = {"documents": generated.file("documents.parquet"), "seeds": seeds}
+        inputs = {
+            "documents": generated.file("documents.parquet"),
+            "verdicts": generated.file("verdicts.parquet"),
+            "seeds": seeds,
+        }
         return Work(score.STEP, self._score, inputs, group)
 
     def keep(self, group: str, generated: Manifest, scored: Manifest) -> Work:

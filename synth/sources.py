@@ -174,8 +174,7 @@ def _seeds(source: Source, batch: Batch) -> pa.Table:
         constants["license"] = source.license
     for role in columns.keys() & {"license", "root_id"}:
         columns[role] = _blank_as_null(columns[role])
-    meta = _meta(columns["id"]) if "id" in columns else pa.nulls(size, pa.string())
-    columns.update(id=_ids(source, columns), meta=meta)
+    columns.update(meta=_meta(columns, size), id=_ids(source, columns))
     columns["root_id"] = pc.coalesce(columns.get("root_id", pa.nulls(size, pa.string())), columns["id"])
     arrays = []
     for field in SEED:
@@ -193,8 +192,14 @@ def _ids(source: Source, columns: Mapping[str, pa.Array]) -> pa.Array:
     return pa.array([digest({"source": source.id, key: value}) for value in values], pa.string())
 
 
-def _meta(own_ids: pa.Array) -> pa.Array:
-    return pa.array([orjson.dumps({"id": own_id}).decode() for own_id in own_ids.to_pylist()], pa.string())
+def _meta(columns: Mapping[str, pa.Array], size: int) -> pa.Array:
+    """What has no column of its own in SEED, as JSON: the row's id in its source, a problem's answer."""
+    named = {role: columns[role].to_pylist() for role in ("id", "answer") if role in columns}
+    if not named:
+        return pa.nulls(size, pa.string())
+    rows = (dict(zip(named, values, strict=True)) for values in zip(*named.values(), strict=True))
+    known = ({role: value for role, value in row.items() if value is not None} for row in rows)
+    return pa.array([orjson.dumps(row).decode() for row in known], pa.string())
 
 
 def _blank_as_null(column: pa.Array) -> pa.Array:

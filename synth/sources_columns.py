@@ -35,6 +35,9 @@ class Columns(Config):
         None, description="Column of how many generations of models stand behind the text, 0 to 32767; empty: 0."
     )
     output_terms: str | None = Field(None, description="Column of terms that the author put on derived works.")
+    answer: str | None = Field(
+        None, description="Column of the right answer, of texts that are problems: solutions are checked against it."
+    )
 
     def named(self) -> dict[str, str]:
         """Role -> name of the column, for the roles that have one."""
@@ -65,15 +68,17 @@ def is_text_type(kind: pa.DataType) -> bool:
 
 
 _STRINGS = ValueKind("strings", lambda value: isinstance(value, str), is_text_type, pa.string())
+_STRINGS_OR_INTEGERS = ValueKind(
+    "strings or 64-bit integers",
+    lambda value: type(value) in (str, int),
+    lambda kind: is_text_type(kind) or pa.types.is_integer(kind),
+    pa.string(),
+)
 ROLES: Mapping[str, ValueKind] = {
     **dict.fromkeys(Columns.model_fields, _STRINGS),
     "text": _STRINGS._replace(kept_as=pa.large_string()),
-    "id": ValueKind(
-        "strings or 64-bit integers",
-        lambda value: type(value) in (str, int),
-        lambda kind: is_text_type(kind) or pa.types.is_integer(kind),
-        pa.string(),
-    ),
+    "id": _STRINGS_OR_INTEGERS,
+    "answer": _STRINGS_OR_INTEGERS,
     "quality": ValueKind(
         "numbers",
         lambda value: type(value) in (int, float),

@@ -134,7 +134,7 @@ def _json_value(role: str, name: str, row: Mapping[str, Any], where: str) -> Any
         raise no_value(where, role, name) if name in row else no_column(where, role, name, row)
     if not ROLES[role].accepts(value):
         raise wrong_type(where, role, name, f"{type(value).__name__} {str(value)[:80]}")
-    return str(value) if role == "id" else float(value) if role == "quality" else value
+    return str(value) if role in ("id", "answer") else float(value) if role == "quality" else value
 
 
 def read_parquet(columns: Columns, file: Path) -> Iterator[Batch]:

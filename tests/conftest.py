@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from synth.digest import digest
 from synth.engine.probes import canary_bodies
 
 ROOT = Path(__file__).parent.parent
+
+settings.register_profile("synth", deadline=None)  # how long an example takes says nothing about whether it is right
+settings.load_profile("synth")
 
 
 @dataclass

@@ -10,12 +10,13 @@ import pytest
 
 from filters.gates import Gate, apply_gates, check_gates, first_reasons
 from filters.presets import DEFAULT_DOCUMENT_GATES, DEFAULT_SEED_GATES
-from filters.registry import rules, score_columns
-from filters.rules import statistics
+from filters.registry import INPUTS, apply_rule, rules, score_columns
+from flows.steps.score import DEFAULT_RULES
+from flows.steps.verdicts import COLUMNS as VERDICT_COLUMNS
 from synth.config import parse
 from synth.errors import RecipeError
 from synth.rows import DROP
-from synth.text.statistics import text_statistics
+from synth.text.statistics import STATISTICS, text_statistics
 
 SHORT = {"column": "words", "min": 5, "reason": "too_short"}
 LONG = {"column": "words", "max": 100, "reason": "too_long"}
@@ -228,12 +229,17 @@ TABLE = "\n".join(f"- year {year}: {year * 7 % 1000}" for year in range(1990, 20
 
 
 def default_reason(text: str, family: str | None, **scores: Any) -> str | None:
-    texts = pa.table({"generated": [text]})
-    table = statistics(texts, rules.get("statistics").Options())
-    more = {"item_id": "x", "family": family, "copy_8gram_share": None} | scores
-    for name, value in more.items():
-        kind = pa.string() if name in ("item_id", "family") else pa.float64()
-        table = table.append_column(name, pa.array([value], kind))
+    texts = pa.Table.from_pylist([{"text": text, "generated": text, "family": family}], schema=INPUTS)
+    table = pa.table({"item_id": ["x"], "family": pa.array([family], pa.string())})
+    for rule in DEFAULT_RULES:
+        spec = rules.get(rule.name)
+        given = apply_rule(spec, texts, spec.Options())
+        for name in given.column_names:
+            table = table.append_column(name, given[name])
+    for name in (*VERDICT_COLUMNS, *scores):
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, pa.array([scores.get(name, 0.0)], pa.float64()))
     chosen = DEFAULT_DOCUMENT_GATES if family else DEFAULT_SEED_GATES
     found = first_reasons(apply_gates(table, chosen, "document" if family else "seed", "keep", ()))
     return found["reason"].to_pylist()[0] if found.num_rows else None
@@ -258,6 +264,14 @@ def default_reason(text: str, family: str | None, **scores: Any) -> str | None:
         pytest.param(LOOP, "diverse_qa", {}, "repeated_ngrams", id="questions-loop"),
         pytest.param(f"{QUESTIONS}\n{QUESTIONS}", "diverse_qa", {}, "repeated_lines", id="questions-twice"),
         pytest.param("Question: Why?\nAnswer: Because.", "diverse_qa", {}, "too_short", id="questions-short"),
+        pytest.param("6 * 3 = 18 eggs a week.\nHe eats 18 eggs.\n18", "math_problem", {}, None, id="short-solution"),
+        pytest.param(f"{PASSAGE} It is 2 + 2 = 5.", "textbook", {}, "wrong_arithmetic", id="wrong-sum"),
+        pytest.param(f"As an AI language model, I say: {PASSAGE}", "distill", {}, "leak", id="leak"),
+        pytest.param(PASSAGE, "distill", {"numbers_invented": 1.0}, "invented_number", id="invented-number"),
+        pytest.param(PASSAGE, "textbook", {"numbers_invented": 1.0}, None, id="a-lesson-may-add"),
+        pytest.param(PASSAGE, "distill", {"canary_seed": 1.0}, "canary_seed", id="canary"),
+        pytest.param(PASSAGE, "distill", {"foreign_canaries": 1.0}, "canary_obeyed", id="canary-in-another-text"),
+        pytest.param(PASSAGE, "distill", {"unverified_generations": 1.0}, "unverified_generation", id="unverified"),
     ],
 )
 def test_default_gates(text: str, family: str | None, scores: dict[str, Any], expected: str | None) -> None:
@@ -277,9 +291,11 @@ def test_good_questions_and_a_loop_lie_on_both_sides_of_the_bound_for_loops() ->
 def test_default_gates_read_columns_that_their_rules_write() -> None:
     written = [
         column
-        for name in ("statistics", "copy")
-        for column in score_columns(rules.get(name), rules.get(name).Options())
+        for rule in DEFAULT_RULES
+        for column in score_columns(rules.get(rule.name), rules.get(rule.name).Options())
     ]
-    check_gates([*DEFAULT_SEED_GATES, *DEFAULT_DOCUMENT_GATES], written)
+    check_gates(DEFAULT_SEED_GATES, STATISTICS.names)
+    written += VERDICT_COLUMNS
+    check_gates(DEFAULT_DOCUMENT_GATES, written)
     with pytest.raises(RecipeError, match="copy_8gram_share"):
         check_gates(DEFAULT_DOCUMENT_GATES, [column for column in written if not column.startswith("copy")])

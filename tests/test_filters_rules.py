@@ -37,9 +37,11 @@ TABLE = pa.table(
         "family": ["distill", "textbook", None, "distill", "diverse_qa", "distill", None],
         "license": ["CC0-1.0", None, "MIT", "", "PSF-2.0", "unknown", "CC-BY-4.0"],
         "language": ["en", None, "de", None, None, "en", "fr"],
+        "canary": [None, "zqcanary-0123456789ab", None, None, None, None, None],
     }
 ).cast(INPUTS)
-NAMES = ["copy", "language", "license", "statistics"]  # `quality` needs a model: its own tests are beside fastText's
+NAMES = ["copy", "injection", "language", "leaks", "license", "openings", "statistics"]
+# `quality` and `embedding` need models: their own tests are beside those.
 
 
 def scores(name: str, table: pa.Table) -> pa.Table:
@@ -67,8 +69,11 @@ def test_scores_do_not_depend_on_order_or_batches(name: str) -> None:
 
 GOLDEN = {
     "copy": (1, "65889844e53dc0d5"),
+    "injection": (1, "73c5e2a739f554ad"),
     "language": (1, "e79d8afc33ee9ede"),
+    "leaks": (1, "0bb03c94e9a41210"),
     "license": (1, "bf5d1d40db7587f6"),
+    "openings": (1, "8a0b629f94d2bdef"),
     "statistics": (1, "57ab0a5baf89395c"),
 }
 

@@ -27,8 +27,8 @@ BASE: dict[str, Any] = {
     },
     "roles": {"writer": {"models": ["gguf", "api", "big", "fake"]}},
     "families": [{"name": "distill"}, {"name": "diverse_qa"}, {"name": "textbook"}],
-    "screen": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "license"}]},
-    "score": {"rules": [{"name": "statistics"}, {"name": "language"}, {"name": "copy"}]},
+    "screen": {"more_rules": [{"name": "language"}]},
+    "score": {"more_rules": [{"name": "language"}]},
 }
 
 NEITHER = {  # where things are: moved, they change nothing by themselves
@@ -65,8 +65,13 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "sources.*.limit": None,  # for python_docs only, see below
     "screen.rules.*.options": None,  # these rules have none
     "score.rules.*.options": None,
+    "screen.more_rules.*.name": None,
+    "screen.more_rules.*.options": None,
+    "score.more_rules.*.name": None,
+    "score.more_rules.*.options": None,
     "screen.more_gates": None,  # a list of tables; see below
     "keep.more_gates": None,
+    "keep.without": ["too_long"],
     "screen.gates.*.max": None,  # the first gate has a min; max is another gate's
     "keep.gates.*.max": None,
     "screen.gates.*.one_of": None,  # for scores that are words
@@ -77,6 +82,13 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "score.rules.*.name": None,
     "screen.gates.*.column": "characters",
     "keep.gates.*.column": "characters",
+    "screen.gates.*.evidence": "language",
+    "keep.gates.*.evidence": "language",
+    "families.*.file": None,  # a file that defines a family of this name; see test_user_family
+    "families.*.route": {"min": 0.5},
+    "families.*.kept_tokens_per_seed": None,  # acts with a weight; see test_routing
+    "families.*.options.select": "shortest_valid",
+    "families.*.options.verify": None,  # asks roles that the base recipe lacks; see test_routing
     "shards.tokenizer": "smollm2-135m-instruct-q4_1",
     "dedup.minhash.permutations": None,  # must be bands x rows
     "dedup.minhash.bands": None,
@@ -183,7 +195,7 @@ def test_what_cannot_be_changed_alone_is_still_hashed() -> None:
         {"families": [{"name": "distill"}]},
         {"roles": {"writer": {"models": ["api"]}}},
         {"dedup": {"minhash": {"permutations": 128, "bands": 16, "rows": 8}}},
-        {"screen": {"rules": [{"name": "statistics"}, {"name": "license"}]}},
+        {"screen": {"more_rules": []}},
         {"keep": {"gates": [{"column": "words", "max": 90, "reason": "long"}]}},
         {"keep": {"more_gates": [{"column": "words", "max": 90, "reason": "long"}]}},
         {"screen": {"more_gates": [{"column": "words", "max": 90, "reason": "long"}]}},
@@ -236,6 +248,9 @@ WRONG = [
         {"keep": {"gates": [{"column": "word", "min": 3, "reason": "short"}]}},
         r"did you mean 'words'",
         id="gate on no score",
+    ),
+    pytest.param(
+        {"keep": {"without": ["too_shrt"]}}, r"did you mean 'too_short'", id="without a gate that is not there"
     ),
     pytest.param(
         {"models": {"gguf": {"backend": "openai", "model": "x"}}},

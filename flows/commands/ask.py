@@ -12,7 +12,7 @@ from rich.table import Table
 
 from flows.commands.home import home_of
 from flows.display import console
-from flows.steps.audit import AuditWork, check
+from flows.steps.audit import AuditWork, check, is_warning, stops_release
 from flows.works import audit_inputs
 from synth import releases
 from synth.audit.sql import query
@@ -48,7 +48,7 @@ def audit(options: argparse.Namespace) -> int:
     failed = 0
     for release in found:
         checks, files = _audit(store, release)
-        failed += sum(check["violations"] > 0 for check in checks)
+        failed += sum(map(stops_release, checks))
         if options.json:
             print(orjson.dumps({"recipe": release.recipe, "release": release.number, "checks": checks}).decode())
         else:
@@ -87,7 +87,7 @@ def _objects(store: Store, driver: Driver, release: Release) -> list[Manifest]:
 def _print_checks(release: Release, checks: list[dict[str, Any]], files: int) -> None:
     table = Table("check", "violations", "what it says", box=None, pad_edge=False)
     for one in checks:
-        number = str(one["violations"]) if one["violations"] else "ok"
+        number = f"{one['violations']}{' (a warning)' if is_warning(one) else ''}" if one["violations"] else "ok"
         table.add_row(one["check"], number, one["title"])
     console().print(table)
     print(f"release {release.number} of {release.recipe!r}: {files} files are what their manifests say")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -70,7 +71,7 @@ def _nothing_to_do(session: Session, home: Path, json: bool) -> int:
 
 def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) -> int:
     run_id = new_run_id()
-    engine = Engine(_settings(recipe, store, run_id))
+    engine = Engine(engine_settings(recipe, store, run_id))
     if not options.new_model:
         refuse_changed_models(_open_journals(recipe, store), engine.identities)
     display = Display(recipe, engine.stats, live=not options.json)
@@ -80,7 +81,7 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
     outcome, error = "failed", None
     engine.start()
     try:
-        with _stopping(engine, recipe.run.grace_seconds), display:
+        with stopping(engine, recipe.run.grace_seconds), display:
             if session.needs_models():
                 engine.load()
             _waves(session, options.no_prefect)
@@ -137,14 +138,15 @@ def _scratch(recipe: Recipe, store: Store) -> Path:
     return Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
 
 
-def _settings(recipe: Recipe, store: Store, run_id: str) -> Settings:
+def engine_settings(recipe: Recipe, store: Store, run_id: str) -> Settings:
+    """What the engine of a run on this home needs."""
     run, scratch = recipe.run, _scratch(recipe, store) / "servers"
     return Settings(recipe.models, run.models, recipe.roles, run_id, scratch, run.grace_seconds, run.budget, say)
 
 
 @contextmanager
-def _stopping(engine: Engine, grace_seconds: float) -> Iterator[None]:
-    """The first Ctrl-C (or SIGTERM) lets answers in flight arrive; the second stops now."""
+def stopping(engine: Engine, grace_seconds: float, throw_away: Path | None = None) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) lets answers in flight arrive; the second stops now, and removes `throw_away`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -154,6 +156,8 @@ def _stopping(engine: Engine, grace_seconds: float) -> Iterator[None]:
         nonlocal asked
         if asked:
             supervisor.stop_all()
+            if throw_away:
+                shutil.rmtree(throw_away, ignore_errors=True)
             os._exit(EXIT_INTERRUPTED)
         asked = True
         say(f"stopping: up to {grace_seconds:.0f} s for {engine.stats.in_flight} answers in flight; again to stop now")

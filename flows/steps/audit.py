@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,9 +23,20 @@ class AuditWork(AuditConfig):
 
 def run(inputs: Mapping[str, Path], config: AuditWork, out: Path) -> Counts:
     """Inputs: `<table>/<tag>` files, `manifests/<tag>`, `shards/<name>`. Out: checks, evidence."""
-    checks = check(inputs, config, out)
-    failed = sum(number > 0 for number in checks["violations"].to_pylist())
-    return Counts(items=len(checks), kept=len(checks) - failed, dropped={"failed": failed} if failed else {})
+    checks = check(inputs, config, out).to_pylist()
+    failed = sum(map(stops_release, checks))
+    notes = {"warnings": sum(map(is_warning, checks))}
+    return Counts(len(checks), len(checks) - failed, {"failed": failed} if failed else {}, notes)
+
+
+def stops_release(check: Mapping[str, Any]) -> bool:
+    """Whether this row of CHECKS is a failure."""
+    return bool(check["violations"]) and check["severity"] != "warning"
+
+
+def is_warning(check: Mapping[str, Any]) -> bool:
+    """Whether this row of CHECKS is something that a person should know, and that stops no release."""
+    return bool(check["violations"]) and check["severity"] == "warning"
 
 
 def checks_digest() -> str:

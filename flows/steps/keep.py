@@ -11,7 +11,8 @@ from filters.gates import Gate, apply_gates
 from filters.presets import DEFAULT_DOCUMENT_GATES
 from flows.steps.screen import count
 from synth import rows
-from synth.config import Config
+from synth.config import Config, nearest
+from synth.errors import RecipeError, fail
 from synth.step import Counts, Step
 
 
@@ -20,6 +21,22 @@ class KeepConfig(Config):
 
     gates: tuple[Gate, ...] = Field(DEFAULT_DOCUMENT_GATES, description="Bounds on scores; what fails one is dropped.")
     more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates`.")
+    without: tuple[str, ...] = Field(
+        (), description="Reasons of `gates` that drop nothing: what they look at stays a label, such as invented_name."
+    )
+
+    def chosen(self) -> tuple[Gate, ...]:
+        """The gates that drop. RecipeError when `without` names a reason that no gate has."""
+        reasons = {gate.reason for gate in (*self.gates, *DEFAULT_DOCUMENT_GATES)}
+        for reason in self.without:
+            if reason not in reasons:
+                raise fail(
+                    RecipeError,
+                    f"keep.without: no gate has the reason {reason!r}{nearest(reason, reasons)}",
+                    given=reason,
+                    allowed=", ".join(sorted(reasons)),
+                )
+        return (*(gate for gate in self.gates if gate.reason not in self.without), *self.more_gates)
 
 
 class KeepWork(Config):
@@ -37,4 +54,4 @@ def run(inputs: Mapping[str, Path], config: KeepWork, out: Path) -> Counts:
     return count(len(scores) - len(earlier), drops)
 
 
-STEP = Step("keep", 1, KeepWork, run)
+STEP = Step("keep", 2, KeepWork, run)

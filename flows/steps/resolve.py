@@ -146,4 +146,4 @@ def _verdicts(verdicts: pa.Table) -> pa.Table:
     return rows.table(made, rows.VERDICT)
 
 
-STEP = Step("resolve", 1, ResolveWork, run)
+STEP = Step("resolve", 2, ResolveWork, run)

@@ -24,6 +24,7 @@ class ScreenConfig(Config):
     rules: tuple[RuleConfig, ...] = Field(
         (RuleConfig(name="statistics"), RuleConfig(name="license")), description="Rules that score every seed."
     )
+    more_rules: tuple[RuleConfig, ...] = Field((), description="Further rules, after those of `rules`.")
     gates: tuple[Gate, ...] = Field(DEFAULT_SEED_GATES, description="Bounds on scores; what fails one is dropped.")
     more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates`.")
     allow_unknown_license: bool = Field(False, description="Work on seeds whose licence is unknown, and release them.")
@@ -57,6 +58,7 @@ def _view(seeds: pa.Table) -> pa.Table:
         "family": pa.nulls(len(seeds), pa.string()),
         "license": seeds["license"],
         "language": seeds["language"],
+        "canary": pa.nulls(len(seeds), pa.string()),
     }
     return pa.table(columns)
 
@@ -70,4 +72,4 @@ def count(items: int, drops: pa.Table) -> Counts:
     return Counts(items=items, kept=items - len(first), dropped=dropped)
 
 
-STEP = Step("screen", 1, ScreenWork, run)
+STEP = Step("screen", 2, ScreenWork, run)
