@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from synth.digest import digest, file_sha256, short
 SCORES = pa.schema(
     [("item_id", pa.string()), ("family", pa.string()), ("words", pa.int64()), ("symbol_ratio", pa.float64())]
 )
+RULES = {"opening": pa.string(), "canary_obeyed": pa.int64(), "foreign_canaries": pa.int64(), "self_names": pa.int64()}
+DOCUMENT_SCORES = pa.schema([*SCORES, *(pa.field(name, kind) for name, kind in RULES.items())])
 SCHEMAS = {
     "seeds": rows.SEED,
     "seed_scores": SCORES,
@@ -30,12 +33,16 @@ SCHEMAS = {
     "asks": rows.ASK,
     "attempts": rows.ATTEMPT,
     "drops": rows.DROP,
-    "scores": SCORES,
+    "scores": DOCUMENT_SCORES,
     "verdicts": rows.VERDICT,
     "rows": rows.ROW,
 }
 START = datetime(2026, 11, 1, tzinfo=UTC)
 FAMILIES = ("qa", "distill")
+TOKENS = {"prompt_tokens": 100, "completion_tokens": 40, "reasoning_tokens": 10}
+PAYLOAD = (
+    '{"pairs": [{"options": ["a", "b", "c"], "correct": 0, "shown": 2}, {"question": "q", "answer": "Yes, it does."}]}'
+)
 _WRITTEN: dict[str, dict[str, bytes]] = {}  # files by what they hold: most tests spoil one object and write all
 
 
@@ -187,6 +194,8 @@ class Wave:
                     "meta": "{}",
                 }
             )
+        # A canary seed: none of its documents is kept.
+        made[2]["meta"] = orjson.dumps({"canary": f"zqcanary-{seed_id[:12]}", "canary_kind": "override"}).decode()
         return made
 
     def _ingest(self) -> None:
@@ -224,6 +233,7 @@ class Wave:
             "asks.parquet": asks,
             "attempts.parquet": attempts,
             "drops.parquet": [drop],
+            "verdicts.parquet": [verdict for row in documents for verdict in self._findings(row)],
         }
         notes = {
             "seeds": 6,
@@ -237,21 +247,16 @@ class Wave:
         self._add(f"generate/{partition}/{family}", "generate", partition, tables, count, family=family)
 
     def _ask(self, ask_id: str, seed_id: str, outcome: str) -> dict[str, Any]:
-        return {
+        asked = {
             "ask_id": ask_id,
             "role": "writer",
             "seed_id": seed_id,
             "prompt": "[]",
             "sampling": "{}",
             "sample_index": 0,
-            "outcome": outcome,
-            "completion": "an answer",
-            "prompt_tokens": 100,
-            "completion_tokens": 40,
-            "reasoning_tokens": 10,
-            "accepted_attempt": f"{ask_id}-2",
-            "model": "served",
         }
+        answer = {"completion": "an answer", "accepted_attempt": f"{ask_id}-2", "model": "served"}
+        return asked | {"outcome": outcome} | answer | TOKENS
 
     def _attempts(self, ask_id: str, failed: bool) -> list[dict[str, Any]]:
         base = {
@@ -263,12 +268,8 @@ class Wave:
             "rung": "first",
             "started_at": START,
         }
-        lost = {
-            "attempt_id": f"{ask_id}-1",
-            "status": "timeout",
-            "usage_prompt_tokens": 100,
-            "usage_completion_tokens": 7,
-        }
+        lost = {"attempt_id": f"{ask_id}-1", "status": "timeout"}
+        lost |= {"usage_prompt_tokens": 100, "usage_completion_tokens": 7}
         good = {"attempt_id": f"{ask_id}-2", "status": "ok", "verdict": "accepted"}
         good |= {"usage_prompt_tokens": 100, "usage_completion_tokens": 50}
         ended = START + timedelta(seconds=1)
@@ -287,38 +288,50 @@ class Wave:
             "root_id": seed["root_id"],
             "text": text,
             "parts": [{"role": p.role, "start_byte": p.start_byte, "end_byte": p.end_byte} for p in parts],
+            "payload": PAYLOAD,
+            "axes": '{"audience": "children", "layout": "bold"}',
             "models": ["served"],
             "ask_ids": [ask["ask_id"]],
-            "prompt_tokens": 100,
-            "completion_tokens": 40,
-            "reasoning_tokens": 10,
+            "written_by": [ask["ask_id"]],
+            "written_tokens": TOKENS["completion_tokens"],
             "generation_depth": 1,
             "license": seed["license"],
+            **TOKENS,
         }
 
+    def _findings(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        """Of two candidates the second was taken; three answers of four agreed with it."""
+        of = {"selector": "first_valid", "of": 2}
+        won, said = document["ask_ids"][0], partial(rows.verdict_row, document["id"], "document")
+        return [
+            said("selection", "rule", "lost", evidence=of, ask_id=f"{won}, lost"),
+            said("selection", "rule", "won", evidence=of, ask_id=won),
+            said("consistency", "rule", "passed", score=0.75),
+        ]
+
     def _score(self, partition: str, family: str) -> None:
+        """The second document of each family invents a number."""
+        documents = self.table(f"generate/{partition}/{family}", "documents")
         scores = [
             {"item_id": row["id"], "family": family, "words": len(row["text"].split()), "symbol_ratio": 0.1}
-            for row in self.table(f"generate/{partition}/{family}", "documents")
+            | {"opening": f"study {row['id'][:8]}", "canary_obeyed": 0, "foreign_canaries": 0, "self_names": at % 2}
+            for at, row in enumerate(documents)
         ]
-        self._add(
-            f"score/{partition}/{family}",
-            "score",
-            partition,
-            {"scores.parquet": scores},
-            counts(len(scores)),
-            family=family,
-        )
+        verdicts = [
+            rows.verdict_row(row["id"], "document", "numbers", "rule", "failed" if at == 1 else "passed")
+            for at, row in enumerate(documents)
+        ]
+        tables = {"scores.parquet": scores, "verdicts.parquet": verdicts}
+        self._add(f"score/{partition}/{family}", "score", partition, tables, counts(len(scores)), family=family)
 
     def _keep(self, partition: str, family: str) -> None:
-        """The second document of each family fails two gates; the first of them is its reason."""
+        """The second document of each family fails three gates; the first of them is its reason."""
         documents = self.table(f"generate/{partition}/{family}", "documents")
-        bad = documents[1]["id"]
+        failed = partial(rows.drop_row, documents[1]["id"], "document", "keep")
         drops = [
-            rows.drop_row(
-                bad, "document", "keep", "symbol_ratio", "too_many_symbols", rule_order=4, score=0.9, threshold=0.5
-            ),
-            rows.drop_row(bad, "document", "keep", "words", "too_short", rule_order=2, score=3, threshold=10),
+            failed("symbol_ratio", "too_many_symbols", rule_order=4, score=0.9, threshold=0.5),
+            failed("words", "too_short", rule_order=2, score=3, threshold=10),
+            failed("numbers_invented", "invented_number", rule_order=5, score=1, evidence="17"),
         ]
         count = counts(len(documents) - 1, {"too_short": 1})
         self._add(f"keep/{partition}/{family}", "keep", partition, {"drops.parquet": drops}, count, family=family)
@@ -448,13 +461,8 @@ def write_run(
     name = f"run-{wave.name}-{wave.policy}"
     folder = home / "runs" / name
     folder.mkdir(parents=True)
-    price = {
-        "identity": {},
-        "usd_per_million_prompt_tokens": 1.0,
-        "usd_per_million_completion_tokens": 10.0,
-        "usd_per_gpu_hour": 3.0,
-        "gpus": 2,
-    }
+    per_token = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 10.0}
+    price = {"identity": {}, **per_token, "usd_per_gpu_hour": 3.0, "gpus": 2}
     run = {
         "run": name,
         "recipe": "quickstart",
@@ -470,18 +478,9 @@ def write_run(
     if ended:
         summary = {"outcome": "released", "ended_at": START.isoformat(), "release": release}
         (folder / "summary.json").write_bytes(orjson.dumps(summary))
-        session = {
-            "run": name,
-            "endpoint": "local/0",
-            "model": "served",
-            "gpus": 2,
-            "started_at": START,
-            "ended_at": START + timedelta(minutes=30),
-            "loading_seconds": 5.0,
-            "idle_seconds": 600.0,
-            "end": "stopped",
-            "asks": 18,
-        }
+        session = {"run": name, "endpoint": "local/0", "model": "served", "gpus": 2, "end": "stopped", "asks": 18}
+        session |= {"loading_seconds": 5.0, "idle_seconds": 600.0}
+        session |= {"started_at": START, "ended_at": START + timedelta(minutes=30)}
         held = [{**session, **one} for one in sessions]
         rows.write_table(rows.table(held, rows.ENGINE_SESSION), folder / "sessions.parquet")
     return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from audit_home import Wave
 
@@ -104,8 +105,11 @@ def _two_answers_at_one_step(wave: Wave) -> None:
 
 
 def _two_documents_of_one_id(wave: Wave) -> None:
-    there = wave.document("p1", "qa", 0)["id"]
-    wave.document("p0", "qa", 0)["id"] = there
+    there, document = wave.document("p1", "qa", 0)["id"], wave.document("p0", "qa", 0)
+    for step in ("generate", "score"):
+        for verdict in wave.table(f"{step}/p0/qa", "verdicts"):
+            verdict["item_id"] = there if verdict["item_id"] == document["id"] else verdict["item_id"]
+    document["id"] = there
     wave.table("generate/p0/qa", "drops")[0]["item_id"] = there
 
 
@@ -234,7 +238,75 @@ def _siblings_apart(wave: Wave) -> None:
     wave.document("p1", "qa", 3)["root_id"] = apart
 
 
+def one_opening(wave: Wave) -> None:
+    """Of the six kept documents of `qa`, four begin alike."""
+    kept = [row["id"] for row in wave.kept() if row["family"] == "qa"]
+    scores = [score for partition in wave.partitions for score in wave.table(f"score/{partition}/qa", "scores")]
+    for score in scores:
+        if score["item_id"] in kept[:4]:
+            score["opening"] = "in this text we"
+
+
+def _kept_canary(wave: Wave) -> None:
+    """The seed of a kept document turns out to be a canary."""
+    seed_id = wave.document("p0", "qa", 3)["seed_ids"][0]
+    seed = next(row for row in wave.objects["ingest"].tables["seeds-00000.parquet"] if row["id"] == seed_id)
+    seed["meta"] = '{"canary": "zqcanary-0123456789ab"}'
+
+
+def _foreign_canary(wave: Wave) -> None:
+    wave.table("score/p0/qa", "scores")[3]["foreign_canaries"] = 2
+
+
+def _obeyed(wave: Wave) -> None:
+    """One of the two documents of `qa` from canary seeds obeys."""
+    wave.table("score/p0/qa", "scores")[1]["canary_obeyed"] = 1
+
+
+def _unverified_depth(wave: Wave) -> None:
+    """A document from a synthetic text whose answers neither agreed nor had known numbers: what passed is no verification."""
+    _document(generation_depth=2)(wave)
+    for verdict in _verdicts(wave):
+        verdict["outcome"] = "unsure" if verdict["rung"] in ("consistency", "numbers") else verdict["outcome"]
+    wave.table("score/p0/qa", "verdicts").append({**_verdicts(wave)[0], "rung": "structure", "outcome": "passed"})
+
+
+def _wrong_depth(wave: Wave) -> None:
+    """A document from a synthetic text that passed some rungs, and in which the arithmetic is wrong."""
+    _document(generation_depth=2)(wave)
+    wave.table("score/p0/qa", "verdicts").append({**_verdicts(wave)[0], "rung": "arithmetic", "outcome": "failed"})
+
+
+def _verdicts(wave: Wave) -> list[dict[str, Any]]:
+    doc_id = wave.document("p0", "qa", 3)["id"]
+    tables = [wave.table(f"{step}/p0/qa", "verdicts") for step in ("generate", "score")]
+    return [verdict for table in tables for verdict in table if verdict["item_id"] == doc_id]
+
+
+def _verdict(**values: Any) -> Plant:
+    """A further verdict, like those on a kept document but for these fields."""
+
+    def plant(wave: Wave) -> None:
+        wave.table("generate/p0/qa", "verdicts").append({**_verdicts(wave)[-1], **values})
+
+    return plant
+
+
+def shown_at(*counts: int) -> Plant:
+    """A kept document's questions have their right answers shown at the first place so often, at the second so often …"""
+
+    def plant(wave: Wave) -> None:
+        options = [f"option {place}" for place in range(len(counts))]
+        shown = [place for place, times in enumerate(counts) for _ in range(times)]
+        questions = [{"options": options, "correct": 0, "shown": place} for place in shown]
+        wave.document("p0", "qa", 3)["payload"] = orjson.dumps(questions).decode()
+
+    return plant
+
+
 STRICT = AuditConfig(min_documents=1, min_cluster_documents=2)
+OPENINGS = AuditConfig(min_openings=6, max_template_share=1.0, warn_template_share=1.0)
+OBEYED = AuditConfig(min_documents=2, max_dropped_share=1.0, warn_obeyed_share=0.4)
 
 ONCE, GAPS = "answers_accepted_once", "ladder_without_gaps"
 
@@ -251,7 +323,12 @@ PLANTED = [
     pytest.param(GAPS, _attempt(step=None), None, {"first_step": None}, id="no step"),
     pytest.param(GAPS, _step_without_an_answer, None, {"answers": [1, 0, 1]}, id="step after no answer"),
     pytest.param(GAPS, _two_answers_at_one_step, None, {"answers": [2]}, id="two answers at one step"),
+    pytest.param("answer_position", shown_at(40, 50, 50, 90), None, {"family": "qa", "answers": 230}, id="last place"),
     pytest.param("answers_complete", _cut_answer, None, {"outcome": "repetition"}, id="kept on a looping answer"),
+    pytest.param(
+        "canaries_not_kept", _kept_canary, None, {"canary": "zqcanary-0123456789ab"}, id="kept from a canary seed"
+    ),
+    pytest.param("canaries_not_kept", _foreign_canary, None, {"foreign_canaries": 2}, id="kept with a canary"),
     pytest.param("counts_add_up", count("ingest", items=1), None, {"step": "ingest"}, id="one more in than out"),
     pytest.param(
         "counts_match_rows", count("score/p0/qa", items=1, kept=1), None, {"rows_read": 5}, id="one score missing"
@@ -260,6 +337,8 @@ PLANTED = [
         "counts_match_rows", count("generate/p0/qa", asks=1), None, {"table_name": "asks"}, id="one ask missing"
     ),
     pytest.param("counts_match_rows", count("ingest", items=1, kept=1), None, {"rows_read": 12}, id="one seed missing"),
+    pytest.param("depth_verified", _unverified_depth, None, {"passed": 0, "failed": 0}, id="nothing passed"),
+    pytest.param("depth_verified", _wrong_depth, None, {"passed": 2, "failed": 1}, id="wrong arithmetic"),
     pytest.param("document_ids_unique", _two_documents_of_one_id, None, {"times": 2}, id="document in two objects"),
     pytest.param(
         "document_ids_unique", _released_before, None, {"released_before": True}, id="document released before"
@@ -291,6 +370,9 @@ PLANTED = [
     ),
     pytest.param(
         "files_as_in_manifests", _fewer_rows_promised, None, {"rows_in_manifest": 4}, id="manifest of fewer rows"
+    ),
+    pytest.param(
+        "injection_obeyed", _obeyed, OBEYED, {"canary_documents": 2, "documents_obeyed": 1}, id="half of them obey"
     ),
     pytest.param("kept_once_in_shards", _missing_in_shards, None, {"times": 0}, id="kept, in no shard"),
     pytest.param("kept_once_in_shards", _twice_in_shard, None, {"times": 2}, id="kept, twice in a shard"),
@@ -358,5 +440,25 @@ PLANTED = [
         None,
         {"from_to": "keep -> resolve"},
         id="resolved too much",
+    ),
+    pytest.param(
+        "template_starts",
+        one_opening,
+        OPENINGS.model_copy(update={"max_template_share": 0.3}),
+        {"opening": "in this text we", "documents": 4, "family_documents": 6},
+        id="four of six begin alike",
+    ),
+    pytest.param(
+        "template_starts_warning",
+        one_opening,
+        OPENINGS.model_copy(update={"warn_template_share": 0.3}),
+        {"family": "qa", "documents": 4, "allowed": 0.3},
+        id="four of six begin alike, a warning",
+    ),
+    pytest.param(
+        "verdicts_have_items", _verdict(item_id="nobody"), None, {"item_id": "nobody"}, id="verdict on nothing"
+    ),
+    pytest.param(
+        "verdicts_have_items", _verdict(item_kind="seed"), None, {"item_kind": "seed"}, id="verdict on no seed"
     ),
 ]

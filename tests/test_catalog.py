@@ -20,7 +20,8 @@ from synth.audit.tables import TABLES, duckdb_type
 from synth.errors import HomeError, IntegrityError
 
 MONEY = ["sessions", "attempt_costs", "costs", "servers", "yields", "outcomes", "ladder"]
-NEWEST = [*TABLES, "dropped", "kept", "objects", "shards", *MONEY]
+CORPUS = ["axis_coverage", "openings", "family_shares", "verification", "agreement", "candidates", "injections"]
+NEWEST = [*TABLES, "dropped", "kept", "objects", "shards", *MONEY, *CORPUS, "leaks", "answer_bias"]
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_dropped_is_the_first_reason_in_the_order_of_the_pipeline(grown: tuple[P
         "release tombstone": 1,
     }
     assert (
-        value_of(home, "SELECT count(*) FROM drops") == value_of(home, "SELECT count(*) FROM dropped") + 2 * partitions
+        value_of(home, "SELECT count(*) FROM drops") == value_of(home, "SELECT count(*) FROM dropped") + 4 * partitions
     )
     kept, documents, gone = (
         value_of(home, f"SELECT count(*) FROM {view}")
@@ -248,6 +249,7 @@ def test_an_answer_that_was_reused_is_paid_once_and_its_attempts_are_found(home:
         new.objects[label].tables["attempts.parquet"] = []
         for ask, document in zip(new.table(label, "asks"), new.table(label, "documents"), strict=True):
             document["ask_ids"] = [ask["ask_id"]]
+            document["written_by"] = [ask["ask_id"]]
     for started, wave in enumerate((old, new)):
         wave.write(home)
         write_run(home, wave, started=started)

@@ -121,6 +121,7 @@ def test_an_answer_that_two_documents_rest_on_is_kept_once(home: Path) -> None:
     wave = Wave()
     first, second = wave.document("p0", "qa", 2), wave.document("p0", "qa", 3)
     second["ask_ids"] = first["ask_ids"]
+    second["written_by"] = first["written_by"]
     wave.write(home)
     write_release(home, 1, [wave])
     build_catalog(home)
@@ -236,7 +237,7 @@ def test_canned_questions_of_money(climbed: Path) -> None:
 CASCADE = """
 name = "cascade"
 sources = [{ id = "texts", kind = "jsonl", paths = ["seeds/*.jsonl"], license = "CC0-1.0", columns = { id = "id" } }]
-families = [{ name = "distill" }]
+families = [{ name = "textbook" }]
 models.cheap = { backend = "openai", model = "cheap", revision = "1" }
 models.dear = { backend = "openai", model = "dear", revision = "1" }
 roles.writer = { models = ["cheap", "dear"], choose = "cascade", retry = { thinking_overflow = ["larger_budget", "again"] } }

@@ -72,7 +72,15 @@ def test_a_canned_question_can_be_pasted_between_double_quotes(home: Path, name:
 def test_canned_questions_have_titles_and_unknown_ones_are_refused() -> None:
     about_text = {"drops_by_reason", "yield_by_family", "why_dropped", "duplicates"}
     about_money = {"cost_per_kept_token", "paid_for_nothing", "yield_by_model", "reasoning_cost"}
-    assert about_text | about_money == set(canned_titles())
+    about_corpus = {
+        "coverage",
+        "family_shares",
+        "injections",
+        "invented_numbers",
+        "ladder_verdicts",
+        "test_time_compute",
+    }
+    assert about_text | about_money | about_corpus == set(canned_titles())
     assert all(title[0].islower() and not title.startswith("--") for title in canned_titles().values())
     with pytest.raises(UserError, match="did you mean 'duplicates'"):
         canned("duplicate")
@@ -98,12 +106,12 @@ def test_why_and_how_much_was_dropped(home: Path) -> None:
     [
         pytest.param(
             "SELECT * FROM documnts",
-            ["documnts", "did you mean 'documents'?", "allowed: all_asks, "],
+            ["documnts", "did you mean 'documents'?", "allowed: agreement, "],
             id="unknown view",
         ),
         pytest.param(
             "SELECT famly FROM drops, kept",
-            ["famly", "allowed: asks.family, attempt_costs.family"],
+            ["famly", "allowed: agreement.family, answer_bias.family"],
             id="unknown column",
         ),
         pytest.param("SELECT k.famly FROM kept k", ["famly", "documents.family"], id="unknown column of an alias"),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from synth.audit.corpus_views import ANSWER_BIAS, INJECTIONS, OPENINGS, over_wave
 from synth.audit.facts import OBJECT, fill, object_row
 from synth.audit.tables import KEPT, SCORES, TABLES, first_reasons, literal, scan, score_schema, table_of
 from synth.config import Config
@@ -64,7 +65,7 @@ _SHARD_ROW = pa.schema(
 
 
 class AuditConfig(Config):
-    """Limits of the audit's gates. One that is passed makes no release unless it is accepted with a reason."""
+    """Limits of the audit's gates and warnings. A gate that is passed makes no release unless it is accepted with a reason."""
 
     max_dropped_share: float = Field(
         0.95, ge=0, le=1, description="Largest share of a family's documents that may be dropped, for whatever reason."
@@ -72,16 +73,42 @@ class AuditConfig(Config):
     max_failed_share: float = Field(
         0.05, ge=0, le=1, description="Largest share of documents that may be lost as generation_failed."
     )
-    min_documents: int = Field(20, ge=1, description="These two shares are judged from this many documents on.")
+    min_documents: int = Field(
+        20,
+        ge=1,
+        description="Shares that are dropped, that failed or that obeyed are judged from this many documents on.",
+    )
     max_cluster_share: float = Field(
         0.2, ge=0, le=1, description="Largest group of near-duplicates, as a share of the documents that were compared."
     )
     min_cluster_documents: int = Field(20, ge=2, description="A group of fewer documents is never too large.")
+    max_template_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest share of a family's kept documents that may begin with the same words. It is passed when even "
+        "the lower bound of the share (one-sided, 95%) is above it. Of two models' rewrites, those with 0.3% were better "
+        "to train on than those with 11.5%.",
+    )
+    warn_template_share: float = Field(
+        0.01, ge=0, le=1, description="The same share, from which on a warning is shown."
+    )
+    min_openings: int = Field(
+        500, ge=1, description="Beginnings are judged from this many kept documents of a family on."
+    )
+    warn_obeyed_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of a family's documents from canary seeds that obey the planted instruction, from which on a "
+        "warning is shown.",
+    )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check. `severity`: `integrity`, the data contradict themselves; `gate`, a limit that a person may accept."""
+    """One check. `severity`: `integrity`, the data contradict themselves; `gate`, a limit that a person may accept;
+    `warning`, something that a person should know and that stops no release."""
 
     name: str
     title: str
@@ -181,7 +208,7 @@ def _candidate(
     connection.execute("CREATE TABLE read_counts (path VARCHAR, rows_read BIGINT)")
     for name, schema in TABLES.items():
         paths = list(tables.get(name, ()))
-        files = scan(map(str, paths), score_schema(paths) if schema is SCORES else schema)
+        files = scan(map(str, paths), score_schema(paths, name) if schema is SCORES else schema)
         kind = "TABLE" if name == "drops" else "VIEW"  # drops are small, and read by most checks
         chosen = f"SELECT t.* EXCLUDE filename, f.object FROM {files} t JOIN given_files f ON f.path = t.filename"
         connection.execute(f"CREATE {kind} {name} AS {chosen}")
@@ -195,6 +222,8 @@ def _candidate(
     connection.execute(f"CREATE TABLE dropped AS {first_reasons('drops')}")
     connection.execute(f"CREATE VIEW dropped_per_object AS {first_reasons('drops', 'object, ')}")
     connection.execute(f"CREATE VIEW kept AS {KEPT}")
+    for name, query in (("openings", OPENINGS), ("injections", INJECTIONS), ("answer_bias", ANSWER_BIAS)):
+        connection.execute(f"CREATE VIEW {name} AS {over_wave(query)}")
     _read_shards(connection, shards, manifests)
 
 

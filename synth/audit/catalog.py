@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from synth.audit.corpus_views import CORPUS
 from synth.audit.facts import create_tables
 from synth.audit.home import Home, Released, plain_path, read_home, released_files
 from synth.audit.tables import SCORES, TABLES, literal, score_schema, table_of
@@ -38,7 +39,7 @@ def build_catalog(home: Path) -> Path:
             with duckdb.connect(str(built)) as connection:
                 connection.execute(f"SET file_search_path = {literal(str(plain))}")
                 create_tables(connection, found, released)
-                for view in [*_table_views(found, released), *DERIVED]:
+                for view in [*_table_views(found, released), *DERIVED, *CORPUS]:
                     view.create(connection)
             shutil.copyfile(built, temporary)
         temporary.replace(target)
@@ -57,7 +58,7 @@ def _table_views(home: Home, released: list[Released]) -> list[View]:
     views = [sessions_view(sessions)]
     for table, schema in TABLES.items():
         everywhere, current = ([path for name, path in files if name == table] for files in (every, newest))
-        columns = score_schema(_samples(home, table)) if schema is SCORES else schema
+        columns = score_schema(_samples(home, table), table) if schema is SCORES else schema
         views += table_views(table, columns, everywhere, current)
     return views
 

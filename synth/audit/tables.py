@@ -13,6 +13,17 @@ from synth import rows
 SCORES = pa.schema([("item_id", pa.string()), ("family", pa.string())])
 """What every table of scores begins with; the other columns are the recipe's rules."""
 
+_LOOKED_AT = pa.schema(
+    [
+        ("opening", pa.string()),
+        *(
+            (name, pa.int64())
+            for name in ("canary_obeyed", "foreign_canaries", "self_names", "chat_fragments", "meta_talk")
+        ),
+    ]
+)
+"""Scores of documents that views and checks look at. A recipe without the rule that gives one has nulls there."""
+
 TABLES: dict[str, pa.Schema] = {
     "seeds": rows.SEED,
     "seed_scores": SCORES,
@@ -92,10 +103,15 @@ def scan(paths: Iterable[str], schema: pa.Schema) -> str:
     return f"read_parquet([{files}], filename = true, schema = MAP {{{', '.join(columns)}}})"
 
 
-def score_schema(paths: Sequence[Path]) -> pa.Schema:
-    """The columns of tables of scores: those of each file, numbers of two widths widened. Reads the files' footers."""
+def score_schema(paths: Sequence[Path], table: str) -> pa.Schema:
+    """The columns of tables of scores: those of each file, numbers of two widths widened. Reads the files' footers.
+
+    Of `scores`, those that views and checks look at are always there.
+    """
     schemas = [pq.read_schema(path).remove_metadata() for path in paths]
-    return pa.unify_schemas([SCORES, *schemas], promote_options="permissive")
+    found = pa.unify_schemas([SCORES, *schemas], promote_options="permissive")
+    missing = [field for field in _LOOKED_AT if table == "scores" and field.name not in found.names]
+    return pa.schema([*found, *missing])
 
 
 def first_reasons(drops: str, scope: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -172,7 +173,7 @@ WITH paid AS (
     SELECT DISTINCT ON ({{recipe,}}ask_id) {{recipe,}}ask_id, model, role, family, outcome, completion_tokens
     FROM {{all_}}asks WHERE outcome = 'ok'
 ), used AS (
-    SELECT {{recipe,}}id, unnest(ask_ids) AS ask_id FROM {{all_}}kept
+    SELECT {{recipe,}}id, unnest(written_by) AS ask_id FROM {{all_}}kept
 ), kept_answers AS (
     SELECT *, row_number() OVER (PARTITION BY {{recipe,}}ask_id ORDER BY id) = 1 AS counts
     FROM answers JOIN used USING ({{recipe,}}ask_id)
@@ -205,14 +206,22 @@ SELECT {{recipe,}}role, rung, count(DISTINCT (ask_id, step)) AS climbs, count(*)
 FROM {{all_}}attempt_costs GROUP BY ALL"""
 
 
-def _pair(name: str, shows: str, query: str) -> tuple[View, View]:
-    """A view of the newest releases, and its twin over every published object."""
-    newest = query.replace("{all_}", "").replace("{recipe,}", "recipe, ")
-    every = query.replace("{all_}", "all_").replace("{recipe,}", "")
+def pair(
+    name: str, shows: str, query: str, newest: str = "the newest release of each recipe", every: str = "every object"
+) -> tuple[View, View]:
+    """A view of the newest releases, and its twin over every published object.
+
+    `query` reads `{all_}documents` and the like, and has `{recipe,}` before the columns that it selects, joins or groups by.
+    """
     return (
-        View(name, f"{shows}; for the newest release of each recipe, whichever run paid", newest),
-        View(f"all_{name}", f"{shows}; by every run", every),
+        View(name, f"{shows}; {newest}", query.replace("{all_}", "").replace("{recipe,}", "recipe, ")),
+        View(f"all_{name}", f"{shows}; {every}", query.replace("{all_}", "all_").replace("{recipe,}", "")),
     )
+
+
+_paid = functools.partial(
+    pair, newest="for the newest release of each recipe, whichever run paid", every="by every run"
+)
 
 
 DERIVED: tuple[View, ...] = (
@@ -249,21 +258,21 @@ DERIVED: tuple[View, ...] = (
         "SELECT s.*, r.recipe FROM all_sessions s JOIN (SELECT recipe, run FROM attempts UNION "
         "SELECT recipe, run FROM releases WHERE current) r ON r.run = s.run",
     ),
-    *_pair(
+    *_paid(
         "attempt_costs",
         "each attempt with role, kind (answer, refused_answer, failed_attempt), outcome and price; accepted: it ended its ask",
         _ATTEMPT_COSTS,
     ),
-    *_pair("costs", "what was paid, GPU time with loading and idling in rows of kind engine", _COSTS),
-    *_pair(
+    *_paid("costs", "what was paid, GPU time with loading and idling in rows of kind engine", _COSTS),
+    *_paid(
         "servers", "how often each endpoint was started and how it ended, its hours, answers and GPU dollars", _SERVERS
     ),
-    *_pair(
+    *_paid(
         "yields",
         "what each model gave in each role and family, by outcome; dollars per million kept tokens are of all outcomes together",
         _YIELDS,
     ),
-    *_pair("outcomes", "how often each outcome came; accepted: the answer ended its ask", _OUTCOMES),
-    *_pair("ladder", "how often each rung of the retry ladder was climbed, how often it helped, what it cost", _LADDER),
+    *_paid("outcomes", "how often each outcome came; accepted: the answer ended its ask", _OUTCOMES),
+    *_paid("ladder", "how often each rung of the retry ladder was climbed, how often it helped, what it cost", _LADDER),
 )
 """Views over other views, in the order in which they can be created."""

@@ -5,4 +5,4 @@ SELECT recipe, kept_tokens, generated_tokens, round(generated_tokens / nullif(ke
 FROM (SELECT recipe, sum(completion_tokens + reasoning_tokens)::BIGINT AS generated_tokens, sum(dollars) AS dollars,
         sum(dollars) FILTER (kind <> 'engine') AS token_dollars, sum(dollars) FILTER (kind = 'engine') AS gpu_dollars
     FROM costs GROUP BY ALL)
-JOIN (SELECT recipe, sum(completion_tokens)::BIGINT AS kept_tokens FROM kept GROUP BY ALL) USING (recipe) ORDER BY recipe
+JOIN (SELECT recipe, sum(written_tokens)::BIGINT AS kept_tokens FROM kept GROUP BY ALL) USING (recipe) ORDER BY recipe
