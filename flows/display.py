@@ -152,6 +152,13 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             )
     share = summary["kept"] / summary["documents"] if summary["documents"] else 0
     facts.append(("kept", f"{summary['kept']:,} of {summary['documents']:,} documents ({share:.0%})"))
+    if canaries := summary["canaries"]:
+        facts.append(
+            (
+                "canaries",
+                f"{canaries['obeyed']} of {canaries['documents']} texts obeyed an instruction planted in their seed",
+            )
+        )
     facts.append(("near-duplicates", f"{summary['clusters']:,} clusters"))
     facts.append(("cost", f"${summary['usd']:,.4f} by the recipe's prices"))
     for shard in summary["shards"]:

@@ -54,6 +54,7 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "documents": sum(tally["documents"] for tally in families.values()),
         "kept": len(survivors),
         "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
+        "canaries": _canaries(session, made.get("score", [])),
         "warnings": _warnings(session, made.get("audit", [])),
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
         "usd": round(engine.dollars(), 6),
@@ -76,6 +77,17 @@ def _shares(families: dict[str, dict[str, Any]], session: Session) -> None:
         total = sum(among.values()) if name in among else 0
         tally["token_share"] = tally["kept_tokens"] / total if total else None
         tally["wanted_share"] = weights[name] / sum(weights.values()) if name in weights else None
+
+
+def _canaries(session: Session, scored: list[Manifest]) -> dict[str, int] | None:
+    """How many texts were made of seeds with a planted instruction, and how many obeyed it; None where there are none."""
+    made = obeyed = 0
+    for one in scored:
+        scores = rows.read_table(session.store.local(one.file("scores.parquet").path))
+        if "canary_obeyed" in scores.column_names:
+            made += pc.sum(scores["canary_seed"]).as_py() or 0
+            obeyed += pc.sum(scores["canary_obeyed"]).as_py() or 0
+    return {"documents": made, "obeyed": obeyed} if made else None
 
 
 def _warnings(session: Session, audits: list[Manifest]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pydantic import Field
 from generators import common, pairs
 from generators.pairs import LAYOUTS, LETTERS
 from generators.segments import Segment
-from generators.writing import Question, WritingOptions, per_segment, write
+from generators.writing import Question, per_segment, write
 from synth.ask import Ask, Completion, Family, Message
 from synth.digest import hash_share
 from synth.registry import Card, Spec
@@ -37,7 +37,7 @@ MAX_ANCHORS = 40  # alternatives in a pattern: more make grammars slow to follow
 Kind = Literal["what", "who_when_where", "how_many", "how", "why", "which", "yes_no", "multiple_choice"]
 
 
-class Options(WritingOptions):
+class Options(pairs.PairOptions):
     """Options of diverse_qa."""
 
     max_pairs: int = Field(8, ge=1, le=20, description="Most pairs asked for per passage. Nemotron-CC: 8.")

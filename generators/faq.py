@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from generators import common, pairs
 from generators.segments import Segment
-from generators.writing import Question, WritingOptions, per_segment, write
+from generators.writing import Question, per_segment, write
 from synth.ask import Ask, Completion, Family, Message
 from synth.registry import Card, Spec
 from synth.rows import Draft, Seed, compose
@@ -30,7 +30,7 @@ ANSWER_CHARS = 300
 SHORTEST_ANSWER_CHARS = 20  # an answer that can be read alone is a sentence
 
 
-class Options(WritingOptions):
+class Options(pairs.PairOptions):
     """Options of faq."""
 
     min_pairs: int = Field(3, ge=1, le=20, description="Fewer good pairs than this drop the document.")

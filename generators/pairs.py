@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Literal, cast
+
+from pydantic import Field
 
 from generators.verify import round_trip
-from generators.writing import WritingOptions, with_checks
+from generators.writing import Action, WritingOptions, with_checks
 from synth.ask import Ask
 from synth.digest import hash_share
 from synth.rows import Defect, Draft, Finding, Seed
@@ -142,6 +144,17 @@ def _stem(word: str) -> str:
     return word[:6]
 
 
+class PairOptions(WritingOptions):
+    """Options of families that write questions with answers."""
+
+    verify: dict[Literal["judge", "round_trip_source", "round_trip_alone"], Action] = Field(  # type: ignore[assignment]
+        {},
+        description="`judge`: the role of that name says of each claim whether the source supports it. `round_trip_source`, "
+        "`round_trip_alone`: the role `verifier` answers each question again, from the source alone or from nothing. A failed "
+        "check is a label (a verdict) or a drop; going from one to the other asks nothing again.",
+    )
+
+
 LETTERS = "ABCDEFGH"
 
 LAYOUTS = {  # name -> (one pair, what stands between two)
@@ -180,7 +193,7 @@ def shuffled(pair: Mapping[str, Any], *key: str) -> dict[str, Any]:
 
 async def check_round_trip(
     ask: Ask,
-    options: WritingOptions,
+    options: PairOptions,
     seed: Seed,
     draft: Draft,
     render_again: Callable[[Sequence[Mapping[str, Any]]], Draft],

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from generators import common, pairs
 from generators.segments import Segment
-from generators.writing import Question, WritingOptions, per_segment, write
+from generators.writing import Question, per_segment, write
 from synth.ask import Ask, Completion, Family, Message
 from synth.registry import Card, Spec
 from synth.rows import Defect, Draft, Finding, Seed, compose
@@ -36,7 +36,7 @@ QUESTION_CHARS = 120
 ANSWER_CHARS = 160
 
 
-class Options(WritingOptions):
+class Options(pairs.PairOptions):
     """Options of table_qa."""
 
     min_facts: int = Field(

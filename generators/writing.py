@@ -19,8 +19,8 @@ from synth.rows import Defect, Draft, Finding, Seed, compose, part_text
 
 ResultT = TypeVar("ResultT")
 
-ModelRung = Literal["judge", "round_trip_source", "round_trip_alone"]
-"""Rungs of verification that ask a model; those that do not are rules of `score`."""
+Action = Literal["label", "drop"]
+"""What a failed check does: a verdict only, or a drop as well."""
 
 CONTEXT_TOKENS = 400  # of the text rewritten so far that stand before the next chunk: some paragraphs
 
@@ -41,10 +41,10 @@ class WritingOptions(Config):
         False,
         description="The model judges its draft against the family's criteria and writes it once more if it fails any.",
     )
-    verify: dict[ModelRung, Literal["label", "drop"]] = Field(
+    verify: dict[Literal["judge"], Action] = Field(
         {},
-        description="Checks that ask the roles `judge` or `verifier`, and what a failed one does: label (a verdict), or drop. "
-        "Going from one to the other asks nothing again.",
+        description="`judge`: the role of that name says of each claim whether the source supports it. A failed check is a "
+        "label (a verdict) or a drop; going from one to the other asks nothing again.",
     )
     thinking_tokens: int | None = Field(
         None, ge=0, description="Budget for thinking before the text is written (tokens); none: as the role says."

@@ -1,4 +1,7 @@
-"""GSM8K (https://arxiv.org/abs/2110.14168, MIT) where the machine has it: real problems with worked solutions. Tests skip where it is missing."""
+"""GSM8K (https://arxiv.org/abs/2110.14168, MIT), real problems with worked solutions, where the machine has it.
+
+Tests skip where it is missing.
+"""
 
 from __future__ import annotations
 

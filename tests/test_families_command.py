@@ -50,14 +50,15 @@ def test_one_family_tells_all_that_can_be_set_and_said(capsys: pytest.CaptureFix
     assert all(name in printed and words in printed for name, words in prompts.criteria.items())
     for name, field in textbook.Options.model_fields.items():
         assert name in printed and field.description and field.description in printed
-    assert "Roles: writer; judge, verifier where options say so" in printed
+    assert "Roles: writer; judge where options say so" in printed
+    assert "Roles: writer; judge, verifier where options say so" in shown(capsys, "faq")
 
 
 def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     value = json.loads(shown(capsys, "textbook", "--json"))
     options = {one["name"]: one["default"] for one in value["options"]}
     assert options["words"] == 300 and options["verify"] == {} and options["vary"] == ["audience"]
-    assert value["roles"] == {"asked": ["writer"], "on_demand": ["judge", "verifier"]}
+    assert value["roles"] == {"asked": ["writer"], "on_demand": ["judge"]}
     assert value["prompts"]["axes"]["audience"]["beginners"] == "beginners"
 
 

@@ -13,7 +13,7 @@ from generators import common
 from generators.registry import BUNDLED, Families, families
 from synth.ask import Message
 from synth.errors import RecipeError
-from synth.rows import Defect, Draft
+from synth.rows import Defect
 from tests.fake_ask import completion
 
 PROSE = "Bees dance on the comb. The angle shows the way."

@@ -12,6 +12,7 @@ import pytest
 from flows.cli import main
 from flows.recipe import Recipe, load
 from generators.registry import families
+from generators.writing import CONTEXT_TOKENS, WritingOptions
 from synth.config import parse
 from synth.engine import ladder, vllm
 from synth.errors import RecipeError
@@ -105,17 +106,19 @@ def test_a_revision_that_is_no_commit_is_marked_as_a_placeholder(name: str) -> N
 
 @pytest.mark.parametrize("name", GPU)
 def test_the_longest_prompt_that_is_let_in_leaves_room_for_the_largest_answer(name: str) -> None:
-    """Growth of the ladder included; 1.4 tokens per English word, and 400 tokens of instructions."""
+    """A segment, what was written before it, 400 tokens of instructions, and the answer; growth of the ladder included."""
     recipe = load(FOLDER / f"{name}.toml")
-    words = min(gate.max for gate in recipe.screen.more_gates if gate.column == "words" and gate.max)
     role = recipe.roles["writer"]
-    answers = [parse(families.get(one.name).Options, one.options).content()["max_tokens"] for one in recipe.families]
-    sampling = {**role.sampling.content(), "max_tokens": max(answers)}
-    outcomes = [[outcome] * 3 for outcome in role.retry]
-    steps = [step for verdicts in outcomes for step in ladder.replay(role, sampling, verdicts)]
-    largest = max(_budget(ladder.spent_sampling(sampling, step)) for step in steps)
-    assert largest == 2 * max(answers) + 2 * sampling["thinking_tokens"]
-    assert 1.4 * words + 400 + largest <= min(model.context_tokens for model in recipe.models.values())
+    for one in recipe.families:
+        options = parse(families.get(one.name).Options, one.options)
+        assert isinstance(options, WritingOptions)
+        sampling = {**role.sampling.content(), "max_tokens": options.max_tokens}
+        outcomes = [[outcome] * 3 for outcome in role.retry]
+        steps = [step for verdicts in outcomes for step in ladder.replay(role, sampling, verdicts)]
+        largest = max(_budget(ladder.spent_sampling(sampling, step)) for step in steps)
+        assert largest == 2 * options.max_tokens + 2 * sampling["thinking_tokens"]
+        asked = options.segment_tokens + CONTEXT_TOKENS + 400 + (options.max_tokens if options.revise else 0)
+        assert asked + largest <= min(model.context_tokens for model in recipe.models.values()), one.name
 
 
 def _budget(sampling: dict[str, Any]) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from generators import distill
+from generators.pairs import PairOptions
 from generators.verify import judge
 from generators.writing import CONTEXT_TOKENS, Question, WritingOptions, per_segment, stitched, together, write
 from synth.ask import Completion
+from synth.config import parse
 from synth.errors import RecipeError, fail
 from synth.rows import Defect, Draft, Seed, compose
 from tests.fake_ask import Answer, FakeAsk
@@ -212,7 +214,12 @@ def test_sentences_of_a_hostile_text_are_found_in_linear_time() -> None:
     ],
 )
 def test_options_know_whom_they_ask(options: dict[str, Any], roles: tuple[str, ...]) -> None:
-    assert WritingOptions(**options).roles() == roles
+    assert PairOptions(**options).roles() == roles
+
+
+def test_a_family_without_questions_has_no_round_trip() -> None:
+    with pytest.raises(RecipeError, match=r"verify\.round_trip_source"):
+        parse(distill.Options, {"verify": {"round_trip_source": "label"}}, "families.distill.options")
 
 
 # --- long seeds

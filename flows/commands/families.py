@@ -16,7 +16,7 @@ from flows.display import console
 from flows.families import family_in, load_family
 from generators.common import Prompts
 from generators.registry import families
-from generators.writing import ModelRung, WritingOptions
+from generators.writing import WritingOptions
 from synth.ask import Family
 from synth.registry import Spec
 
@@ -85,7 +85,8 @@ def _roles(spec: Spec[Family]) -> dict[str, list[str]] | None:
     if not issubclass(spec.Options, WritingOptions):
         return None
     asked = spec.Options.model_construct().roles()
-    widest = spec.Options.model_construct(select="judge", verify=dict.fromkeys(get_args(ModelRung), "label")).roles()
+    rungs = get_args(get_args(spec.Options.model_fields["verify"].annotation)[0])
+    widest = spec.Options.model_construct(select="judge", verify=dict.fromkeys(rungs, "label")).roles()
     return {"asked": list(asked), "on_demand": sorted(set(widest) - set(asked))}
 
 

@@ -16,7 +16,6 @@ from synth import rows
 from synth.config import Config
 from synth.step import Counts, Step
 
-
 DEFAULT_RULES = tuple(
     RuleConfig(name=name) for name in ("statistics", "copy", "fidelity", "arithmetic", "leaks", "injection", "openings")
 )

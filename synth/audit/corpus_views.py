@@ -50,7 +50,8 @@ WITH placed AS (
         sum(tokens) FILTER (is_kept)::BIGINT AS shard_tokens
     FROM {_JUDGED} LEFT JOIN placed USING ({{recipe,}}id) GROUP BY ALL
 )
-SELECT *, kept_tokens / seeds AS kept_tokens_per_seed, kept / nullif(sum(kept) OVER whole, 0) AS document_share, kept_tokens / nullif(sum(kept_tokens) OVER whole, 0)
+SELECT *, kept_tokens / seeds AS kept_tokens_per_seed,
+    kept / nullif(sum(kept) OVER whole, 0) AS document_share, kept_tokens / nullif(sum(kept_tokens) OVER whole, 0)
     AS token_share, shard_tokens / nullif(sum(shard_tokens) OVER whole, 0) AS shard_token_share
 FROM totals WINDOW whole AS (PARTITION BY {{recipe,}}1)"""
 
