@@ -51,7 +51,9 @@ def test_a_server_that_dies_is_started_anew_and_nothing_answered_is_sent_again(t
     assert {row["outcome"] for row in rows.values()} == {"ok"}
     again = [row for row in rows.values() if len(row["attempts"]) > 1]
     assert 1 <= len(again) <= 4  # those that were in flight, nobody else
-    assert all(statuses(row) == ["server_died", "ok"] for row in again)
+    # One that was sent after the death and before it was noticed had not reached it.
+    assert {tuple(statuses(row)) for row in again} <= {("server_died", "ok"), ("refused", "ok")}
+    assert ("server_died", "ok") in {tuple(statuses(row)) for row in again}
     seen = requests(tmp_path)  # a server may be killed before it reads what was sent to it
     assert len(seen) == 40
     assert sum(seen.values()) - 40 <= len(again)
