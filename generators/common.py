@@ -11,9 +11,10 @@ from typing import TypeVar
 import orjson
 from pydantic import Field
 
-from synth.ask import Completion, Message
+from synth.ask import Completion, Family, Message
 from synth.config import Config
 from synth.digest import digest, hash_share
+from synth.registry import Card, Spec
 from synth.rows import Defect, Draft, Seed, compose
 
 ItemT = TypeVar("ItemT")
@@ -49,6 +50,27 @@ def load_prompts(kind: type[PromptsT], family: str) -> PromptsT:
     """Read and check a prompt file of the package, by its name: a family's, or one of `verify`."""
     raw = resources.files("generators.prompts").joinpath(f"{family}.toml").read_text(encoding="utf-8")
     return kind.model_validate_json(orjson.dumps(tomllib.loads(raw)))
+
+
+def spec(
+    name: str,
+    versions: tuple[int, int],
+    options: type[Config],
+    generate: Family,
+    prompts: Prompts,
+    card: Card,
+) -> Spec[Family]:
+    """A family for the registry. `versions`: of its questions, and of the half that turns answers into text."""
+    version, renderer_version = versions
+    return Spec(
+        name,
+        version,
+        options,
+        generate,
+        content_digest=prompts.digest(),
+        renderer_version=renderer_version,
+        card=card,
+    )
 
 
 def choose(items: Sequence[ItemT], *parts: str) -> ItemT:

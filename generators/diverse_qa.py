@@ -75,15 +75,7 @@ def spec() -> Spec[Family]:
     card = Card(
         "informative prose", "the passage, then questions of many kinds with answers", "Nemotron-CC, arXiv 2412.02595"
     )
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

@@ -68,15 +68,7 @@ def spec() -> Spec[Family]:
     card = Card(
         "informative prose", "readers' questions, basic to advanced, with full answers", "FinePhrase, arXiv 2604.13977"
     )
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

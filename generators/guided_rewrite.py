@@ -46,15 +46,7 @@ def prompts() -> common.Prompts:
 def spec() -> Spec[Family]:
     """This family for the registry. Reads the prompt file."""
     card = Card("low- or middling-quality documents", "a planned, better version of each", "REWIRE, arXiv 2506.04689")
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

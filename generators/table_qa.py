@@ -65,15 +65,7 @@ def spec() -> Spec[Family]:
         "a table of its facts and a question that the table answers",
         "FinePhrase, arXiv 2604.13977",
     )
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

@@ -55,15 +55,7 @@ def prompts() -> Prompts:
 def spec() -> Spec[Family]:
     """This family for the registry. Reads the prompt file."""
     card = Card("informative prose, or a bare topic", "a lesson for a named audience", "Cosmopedia")
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

@@ -67,15 +67,7 @@ def spec() -> Spec[Family]:
         "the passage and an expert's thoughts on its hard parts",
         "TPT, arXiv 2509.20186",
     )
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:

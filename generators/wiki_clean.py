@@ -43,15 +43,7 @@ def prompts() -> common.Prompts:
 def spec() -> Spec[Family]:
     """This family for the registry. Reads the prompt file."""
     card = Card("low-quality web text", "the same content as neutral prose", "Nemotron-CC, arXiv 2412.02595")
-    return Spec(
-        NAME,
-        VERSION,
-        Options,
-        generate,
-        content_digest=prompts().digest(),
-        renderer_version=RENDERER_VERSION,
-        card=card,
-    )
+    return common.spec(NAME, (VERSION, RENDERER_VERSION), Options, generate, prompts(), card)
 
 
 async def generate(seed: Seed, ask: Ask, options: Options) -> list[Draft]:
