@@ -105,9 +105,10 @@ class Display:
         return " · ".join(parts)
 
     def _expected(self) -> int:
-        """Seeds that are left after the screen, times the shares of the families."""
-        shares = sum(family.share for family in self._recipe.families)
-        return round(self._kept["screen"] * shares)
+        """Seeds that are left after the screen, times the shares of the families. Those with weights share one among them."""
+        weighed = any(family.weight is not None for family in self._recipe.families)
+        shares = sum(family.share for family in self._recipe.families if family.weight is None)
+        return round(self._kept["screen"] * (shares + weighed))
 
 
 def _clock(seconds: float) -> str:

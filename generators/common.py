@@ -178,8 +178,11 @@ def _runs(text: str) -> set[tuple[str, ...]]:
 
 
 def prompt_echo(answer: str, asked: Sequence[Message], seed_text: str) -> Defect | None:
-    """A defect when the answer repeats a run of ECHO_WORDS words of the prompt that do not stand in the seed itself."""
-    prompt = [message["content"].replace(seed_text, "\n") for message in asked]
+    """A defect when the answer repeats a run of ECHO_WORDS words of the prompt that do not stand in the seed itself.
+
+    What was written of earlier parts is no instruction: a text may take up its own words.
+    """
+    prompt = [message["content"].partition(WRITTEN_SO_FAR)[0].replace(seed_text, "\n") for message in asked]
     leaked = (set().union(*map(_runs, prompt)) - _runs(seed_text)) & _runs(answer)
     if not leaked:
         return None

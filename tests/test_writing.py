@@ -247,6 +247,13 @@ def test_a_long_seed_is_rewritten_in_order_with_what_was_written_before() -> Non
     assert [asked.messages[1]["content"] for asked in ask.asked] == PARTS
 
 
+def test_a_later_part_may_take_up_words_of_an_earlier_one() -> None:
+    said = "The Committee on the Peaceful Uses of Outer Space met here again."
+    ask = FakeAsk([f"{said} Told {at}." for at in range(4)])
+    (draft,) = asyncio.run(distill.generate(seed("\n".join(PARTS)), ask, distill.Options(segment_tokens=50)))
+    assert draft.defect is None and draft.text.count(said) == 4
+
+
 def test_the_first_part_that_fails_ends_it_and_the_rest_is_not_paid_for() -> None:
     ask = FakeAsk(["Told 0 here.", LOST])
     (draft,) = asyncio.run(distill.generate(seed("\n".join(PARTS)), ask, distill.Options(segment_tokens=50)))
