@@ -124,7 +124,9 @@ async def _posed(seed: Seed, ask: Ask, options: Options) -> Draft:
         problem = draft.payload["problem"]
         samples = range(1, options.candidates)
         more = await together(_solution(seed, problem, ask, options, sample) for sample in samples)
-        return replace(elected(seed, options, [draft, *more]), axes=draft.axes)
+        made = elected(seed, options, [draft, *more])
+        written_by = tuple(dict.fromkeys((draft.ask_ids[-1], made.ask_ids[-1])))  # the problem's, and the solution's
+        return replace(made, axes=draft.axes, written_by=written_by)
 
     once = options.model_copy(update={"select": "first_valid", "candidates": 1})
     return await write(ask, once, partial(pose_question, seed, options), claims=claims, finish=finish)

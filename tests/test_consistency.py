@@ -86,6 +86,7 @@ def test_the_shortest_right_solution_of_the_majority_is_shown() -> None:
     draft = vote([{**GOOD, **OTHER}, SOLVED, WRONG_STEPS, SHORT])
     assert draft.defect is None and draft.payload == {"problem": PROBLEM, **SHORT}
     assert draft.ask_ids == ("ask-0", "ask-1", "ask-2", "ask-3")
+    assert draft.written_by == ("ask-0", "ask-3"), "the problem is the first one's, the solution the last one's"
     (agreed,) = found(draft, "consistency")
     assert (agreed.score, agreed.outcome) == (0.75, "passed")
     assert agreed.evidence == {
