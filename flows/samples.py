@@ -47,8 +47,13 @@ def sample(
         "verdicts": [
             {**{name: one[name] for name in _VERDICT}, "evidence": _json(one["evidence"])} for one in verdicts
         ],
-        "asks": [_asked(asks[ask_id], seed["text"]) for ask_id in document["ask_ids"]],
+        "asks": [_asked(asks[ask_id], seed["text"]) for ask_id in _text_first(document)],
     }
+
+
+def _text_first(document: Row) -> list[str]:
+    """The document's asks, those whose answers stand in its text before the others."""
+    return list(dict.fromkeys([*document["written_by"], *document["ask_ids"]]))
 
 
 STEPS = ("generate", "keep", "resolve")
@@ -105,16 +110,21 @@ def visible(text: str) -> str:
 
 
 def prompt_lines(value: Mapping[str, Any]) -> list[str]:
-    """The first ask of a sample as it was sent, with the seed's text shortened in the middle."""
+    """The first ask of each role as it was sent, with the seed's text shortened in the middle."""
     if not value["asks"]:
         return ["nothing was asked"]
-    first = value["asks"][0]
-    lines = [_sampling_line(first)]
-    for message in first["messages"]:
+    first = {ask["role"]: ask for ask in reversed(value["asks"])}
+    roles = dict.fromkeys(ask["role"] for ask in value["asks"])
+    return [line for role in roles for line in _asked_lines(first[role], value)]
+
+
+def _asked_lines(ask: Row, value: Mapping[str, Any]) -> list[str]:
+    lines = [_sampling_line(ask)]
+    for message in ask["messages"]:
         content = _seed_shortened(message["content"], value)
         lines += [f"[{message['role']}]", *visible(shorten(content, _MESSAGE_CHARS)).splitlines()]
-    if first["escaped"]:
-        lines.append(f"({first['escaped']} control tokens were broken up before it was sent)")
+    if ask["escaped"]:
+        lines.append(f"({ask['escaped']} control tokens were broken up before it was sent)")
     return lines
 
 

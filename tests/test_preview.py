@@ -316,6 +316,7 @@ def value_of(**changes: Any) -> dict[str, Any]:
         ],
         "axes": '{"tone": "dry"}',
         "ask_ids": ["a"],
+        "written_by": ["a"],
     }
     seed = {"id": "s" * 64, "source_id": "x", "source": None, "text": "Old text. And more."}
     ask = {
