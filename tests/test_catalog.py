@@ -409,7 +409,7 @@ def test_a_folder_that_is_no_home_is_refused_and_stays_as_it_was(tmp_path: Path)
 def test_every_view_says_what_it_shows(grown: tuple[Path, Wave, Wave]) -> None:
     sql = "SELECT {0}_name, comment FROM duckdb_{0}s() WHERE database_name = 'catalog' AND schema_name = 'main' AND NOT internal"
     shown = dict(rows_of(grown[0], sql.format("view")) + rows_of(grown[0], sql.format("table")))
-    assert set(NEWEST) | {f"all_{view}" for view in NEWEST} | {"releases", "runs"} == set(shown)
+    assert set(NEWEST) | {f"all_{view}" for view in NEWEST} | {"releases", "runs", "run_objects"} == set(shown)
     assert all(shown.values())
 
 

@@ -11,16 +11,20 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from flows import loop
+from flows.recipe import load
+from flows.runs import RunRecord
+from flows.session import Session
 from flows.steps.scoring import RuleConfig, rule_works
 from flows.steps.verdicts import findings, verified
 from generators import pairs
 from generators.registry import families
 from synth import rows
 from synth.audit.catalog import build_catalog
-from synth.audit.sql import query
+from synth.audit.sql import canned, query
 from synth.store import Store
 from tests.conftest import ScriptedServer
-from tests.corpora import passage, run_recipe, shard_rows, write_recipe, write_seeds
+from tests.corpora import engine_for, passage, run_recipe, shard_rows, write_recipe, write_seeds
 
 QA = '[[families]]\nname = "diverse_qa"\noptions = { kinds = ["what", "why"], max_pairs = 2 }'
 JUDGES = '[roles.writer]\nmodels = ["m"]\n\n[roles.judge]\nmodels = ["m"]\n\n[roles.verifier]\nmodels = ["m"]'
@@ -164,6 +168,28 @@ def test_more_candidates_cost_more_and_are_listed(tmp_path: Path, scripted_serve
     won = Counter(row["outcome"] for row in tables(tmp_path / "home", "verdicts") if row["rung"] == "selection")
     assert won == {"won": 4, "lost": 8}
     assert len(tables(tmp_path / "home", "asks")) == 12, "losers are kept"
+
+
+def test_what_a_policy_gives_counts_the_drops_of_objects_that_it_shares(
+    tmp_path: Path, scripted_server: ScriptedServer
+) -> None:
+    """Of two policies that come to the same documents, the second makes no drops of its own: they lie in shared objects."""
+    write_seeds(tmp_path / "seeds/a.jsonl", range(8))
+    for candidates in (1, 2):
+        family = f'[[families]]\nname = "textbook"\noptions = {{ candidates = {candidates} }}'
+        gates = '[keep]\ngates = [{ column = "words", min = 90, reason = "too_short" }]'
+        path = write_recipe(tmp_path, scripted_server.base_url, families=family, keep=gates)
+        recipe = load(path)
+        store = Store.open(tmp_path / "home")
+        engine = engine_for(recipe, store, f"run-{candidates}")
+        session = Session.open(recipe, tmp_path, store, f"run-{candidates}", engine)
+        loop.run_directly(session)
+        engine.stop()
+        RunRecord(store, session, path).finish("released", engine, {})
+    build_catalog(tmp_path / "home")
+    lines = query(tmp_path / "home", canned("test_time_compute")).to_pylist()
+    assert len(lines) == 2 and 0 < lines[0]["kept"] < 8
+    assert lines[0]["kept"] == lines[1]["kept"] and lines[0]["generated_tokens"] == lines[1]["generated_tokens"] > 0
 
 
 # --- scores that verdicts give

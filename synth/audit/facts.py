@@ -67,6 +67,7 @@ _RUN = {
     "summary": _TEXT,
     "recipe_text": _TEXT,
 }
+_RUN_OBJECT = {"run": _TEXT, "object": _TEXT}
 _SHARD = {
     "recipe": _TEXT,
     "release": _COUNT,
@@ -82,6 +83,7 @@ _SHOWS = {
     "all_objects": "every published object, as its manifest describes it",
     "releases": "all releases; current: the newest one of its recipe, or one whose content that keeps",
     "runs": "all runs; without an outcome while they go on, or when they were killed",
+    "run_objects": "the objects that each run made or used: what its documents and drops are",
     "all_shards": "the files that each release lists; current: the newest release of its recipe does",
 }
 
@@ -102,6 +104,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection, home: Home, released: I
     fill(connection, "all_objects", {**OBJECT, "run": _TEXT, "stage": _TEXT}, _objects(home))
     fill(connection, "releases", _RELEASE, _releases(home))
     fill(connection, "runs", _RUN, _runs(home))
+    fill(connection, "run_objects", _RUN_OBJECT, _run_objects(home))
     fill(connection, "all_shards", _SHARD, _shards(home))
     for table, shows in _SHOWS.items():
         connection.execute(f"COMMENT ON TABLE {table} IS {literal(shows)}")
@@ -224,6 +227,12 @@ def _runs(home: Home) -> Iterator[dict[str, Any]]:
             "models": orjson.dumps(run.value["models"]).decode(),
             "summary": orjson.dumps(summary).decode() if summary else None,
         }
+
+
+def _run_objects(home: Home) -> Iterator[dict[str, Any]]:
+    for run in home.runs:
+        for place in sorted({place for places in run.value.get("objects", {}).values() for place in places}):
+            yield {"run": run.name, "object": place}
 
 
 def _shards(home: Home) -> Iterator[dict[str, Any]]:
