@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from filters import arithmetic, copying, embedding, fidelity, injection, language, leaks, license, openings, quality
+from filters import (
+    arithmetic,
+    copying,
+    decontamination,
+    embedding,
+    fidelity,
+    injection,
+    language,
+    leaks,
+    license,
+    openings,
+    pii,
+    quality,
+)
 from filters.registry import rules
 from synth.config import Config
 from synth.registry import Rung, Spec
@@ -31,6 +44,16 @@ rules.add(
     )
 )
 rules.add(Spec("copy", 1, copying.CopyOptions, copying.score, ("generated", "seed_text")))
+rules.add(
+    Spec(
+        "decontamination",
+        1,
+        decontamination.DecontaminationOptions,
+        decontamination.score,
+        ("text",),
+        rungs=(Rung("decontamination", "contamination_checked", "contaminated_items", "contamination_hits"),),
+    )
+)
 rules.add(Spec("embedding", 1, embedding.EmbeddingOptions, embedding.score, ("generated", "seed_text")))
 rules.add(
     Spec(
@@ -68,5 +91,15 @@ rules.add(
 )
 rules.add(Spec("license", 1, license.LicenseOptions, license.score, ("license",)))
 rules.add(Spec("openings", 1, openings.OpeningOptions, openings.score, ("generated",)))
+rules.add(
+    Spec(
+        "pii",
+        1,
+        pii.PiiOptions,
+        pii.score,
+        ("generated",),
+        rungs=(Rung("pii", "pii_checked", "pii_found", "pii_kinds"),),
+    )
+)
 rules.add(Spec("quality", 1, quality.QualityOptions, quality.score, ("generated",)))
 rules.add(Spec("statistics", 1, StatisticsOptions, statistics, ("generated",)))

@@ -83,6 +83,9 @@ def _anchor(value: dict[str, Any], base: Path) -> None:
                 and "/" in table[name]
             ):
                 table[name] = str(base / table[name])
+    for benchmark in _tables(_tables(rules, "options"), "benchmarks"):
+        if isinstance(benchmark.get("path"), str):
+            benchmark["path"] = str(base / benchmark["path"])
     for family in _tables([value], "families"):
         if isinstance(family.get("file"), str):
             family["file"] = str(base / family["file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,20 @@ def test_wrong_recipes_are_refused_in_the_users_words(change: dict[str, Any], me
 def test_set_is_checked(tmp_path: Path, assignment: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load(quickstart(tmp_path), [assignment])
+
+
+def test_evaluation_sets_lie_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets/eval.jsonl").write_text(
+        '{"question": "How many eggs are there in a dozen and a half?", "answer": "18"}\n'
+    )
+    sha256 = hashlib.sha256((tmp_path / "sets/eval.jsonl").read_bytes()).hexdigest()
+    one = f'{{ name = "eval", path = "sets/eval.jsonl", sha256 = "{sha256}", answer = "answer" }}'
+    path = quickstart(tmp_path)
+    rule = f'score.more_rules=[{{name = "decontamination", options = {{ benchmarks = [{one}] }}}}]'
+    Works(load(path, [rule, "keep.more_gates=[]"]))
+    with pytest.raises(RecipeError, match="eval"):
+        Works(load(path, [rule.replace("eval.jsonl", "evil.jsonl"), "keep.more_gates=[]"]))
 
 
 def quickstart(tmp_path: Path) -> Path:
