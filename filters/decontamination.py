@@ -1,6 +1,7 @@
 """Decontamination: which items of evaluation sets, given as files, a text holds.
 
-The n-grams and what counts as a hit: `filters.decontamination_index`. A paraphrase in other words is not found.
+The n-grams and what counts as a hit: `filters.decontamination_index`. A paraphrase in other words is not found. Recall on
+planted problems of GSM8K, false hits and speed: `python -m tests.benchmarks.decontamination`.
 """
 
 from __future__ import annotations
