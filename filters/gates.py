@@ -58,7 +58,7 @@ def check_gates(gates: Iterable[Gate], columns: Collection[str]) -> None:
                 f"the gate {gate.reason!r} looks at {column!r}, which no rule writes{nearest(column, columns)}",
                 given=column,
                 allowed=", ".join(sorted(columns)),
-                do="name one of these columns, or add the rule that writes it",
+                do="name one of these columns, or add the rule that writes it (more_rules adds to the default ones)",
             )
 
 

@@ -50,6 +50,11 @@ def apply_rule(spec: Spec[RuleFunction], table: pa.Table, options: Config) -> pa
     return scores
 
 
+def score_schema(spec: Spec[RuleFunction], options: Config) -> pa.Schema:
+    """The columns this rule writes, found by scoring no rows at all: for checking gates and routes before any work."""
+    return apply_rule(spec, INPUTS.empty_table(), options).schema
+
+
 def score_columns(spec: Spec[RuleFunction], options: Config) -> list[str]:
-    """The names of the columns this rule writes, found by scoring no rows at all: for checking gates before any work."""
-    return list(apply_rule(spec, INPUTS.empty_table(), options).column_names)
+    """Their names."""
+    return list(score_schema(spec, options).names)

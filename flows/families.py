@@ -110,7 +110,7 @@ def _check_spec(made: Any, path: Path, where: str) -> None:
 
 
 def check_route(config: FamilyConfig, columns: Collection[str]) -> None:
-    """RecipeError when a family's route looks at a score that the screen does not write, or weight and share are both given."""
+    """RecipeError when a family's route looks at no number that the screen writes, or weight and share are both given."""
     if config.weight is not None and config.share != 1.0:
         raise fail(
             RecipeError,
@@ -123,7 +123,7 @@ def check_route(config: FamilyConfig, columns: Collection[str]) -> None:
         return
     raise fail(
         RecipeError,
-        f"families.{config.name}.route: no rule of [screen] writes {config.route.column!r}"
+        f"families.{config.name}.route: no rule of [screen] writes a number {config.route.column!r}"
         f"{nearest(config.route.column, [OWN_QUALITY, *columns])}",
         given=config.route.column,
         allowed=", ".join([OWN_QUALITY, *sorted(columns)]),

@@ -77,8 +77,7 @@ def choose_seeds(recipe: Recipe, base: Path, wanted: int, folder: Path) -> Seeds
 
 def _read_head(recipe: Recipe, source: Source, base: Path, most: int, out: Path) -> Counts:
     """Ingest the head of a source. Its files are neither hashed nor read to their end: they may be terabytes."""
-    settings = recipe.ingest.model_copy(update={"max_seeds": most})
-    config = ingest.IngestWork(**dict(settings), sources=(source,))
+    config = ingest.IngestWork(**dict(recipe.ingest), sources=(source,), max_seeds=most)
     paths = {f"source/{source.id}/{number:08d}": path for number, path in enumerate(source_files(source, base))}
     return ingest.run(paths, config, out)
 

@@ -11,7 +11,7 @@ from flows.families import asked_roles, check_route, load_family, rivals
 from flows.recipe import Recipe
 from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign
 from flows.steps.routing import OWN_QUALITY
-from flows.steps.scoring import columns_of, rule_works
+from flows.steps.scoring import columns_of, number_columns_of, rule_works
 from flows.steps.verdicts import COLUMNS as VERDICT_COLUMNS
 from synth.ask import Family
 from synth.config import Config, parse
@@ -70,7 +70,7 @@ class Works:
         where = f"families.{config.name}"
         options = parse(spec.Options, config.options, f"{where}.options")
         options.check()
-        check_route(config, [*columns_of(self._screen.rules)])
+        check_route(config, number_columns_of(self._screen.rules))
         return generate.GenerateWork(
             family=spec.name,
             family_version=spec.version,

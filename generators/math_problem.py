@@ -21,7 +21,7 @@ from generators.verify.answers import undecorated
 from generators.verify.consistency import Agreement, agreement
 from generators.verify.equivalence import final_answer, same_answer
 from generators.verify.judge import sentences
-from generators.writing import Question, WritingOptions, per_segment, together, too_short, write
+from generators.writing import Question, WritingOptions, per_segment, put, together, too_short, write
 from synth.ask import Ask, Completion, Family
 from synth.registry import Card, Spec
 from synth.rows import Defect, Draft, Finding, Part, Seed, compose
@@ -141,18 +141,8 @@ async def _solved(seed: Seed, ask: Ask, options: Options) -> Draft:
 
 async def _solution(seed: Seed, problem: str | None, ask: Ask, options: Options, sample: int) -> Draft:
     """One solution that votes. It knows nothing of the others, and whether it is right is not looked at yet."""
-    put = solve_question(seed, options, sample, problem)
-    completion = await ask(
-        put.messages,
-        sample_index=sample,
-        schema=put.schema,
-        thinking_tokens=options.thinking_tokens,
-        max_tokens=options.max_tokens,
-        temperature=options.solver_temperature,
-        top_p=options.top_p,
-        accept=lambda answer: put.draft(answer).defect is None,
-    )
-    return put.draft(completion)
+    sampling = options.model_copy(update={"temperature": options.solver_temperature})
+    return (await put(ask, sampling, solve_question(seed, options, sample, problem), sample)).draft
 
 
 def claims(draft: Draft) -> list[str]:

@@ -127,7 +127,8 @@ def generated(draft: Draft) -> str:
 # --- candidates
 
 
-async def _ask(ask: Ask, options: WritingOptions, question: Question, sample: int) -> Candidate:
+async def put(ask: Ask, options: WritingOptions, question: Question, sample: int) -> Candidate:
+    """Ask one question, with the sampling that the options say."""
     completion = await ask(
         question.messages,
         sample_index=sample,
@@ -145,10 +146,10 @@ async def _candidates(ask: Ask, options: WritingOptions, question: Callable[[int
     """All that were asked for, in order. An ask that was rejected for good is not put again: others would fare the same."""
     if options.select != "first_valid":
         samples = range(options.candidates)
-        return await together(_ask(ask, options, question(sample), sample) for sample in samples)
+        return await together(put(ask, options, question(sample), sample) for sample in samples)
     tried: list[Candidate] = []
     for sample in range(options.candidates):
-        tried.append(await _ask(ask, options, question(sample), sample))
+        tried.append(await put(ask, options, question(sample), sample))
         if tried[-1].draft.defect is None or tried[-1].completion.outcome == "dead_letter":
             break
     return tried
@@ -221,7 +222,7 @@ async def _revise(
     outcome = "kept_draft" if met.met else "unsure"
     if met.failed:
         again = replace(question, messages=revision.messages(question.messages, best.completion.text, met.failed))
-        second = await _ask(ask, options, again, 0)
+        second = await put(ask, options, again, 0)
         asked.append(second.completion.ask_id)
         outcome = "revision_failed" if second.draft.defect else "revised"
         if outcome == "revised":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ def test_a_family_that_gives_nothing_is_told_so(engine: Engine, tmp_path: Path) 
 
     made = make(engine, tmp_path, empty, [seed(1)])
     assert "at least one" in str(made.drafts[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param("a text", "must give a list of Draft", id="a-text"),
+        pytest.param(["a text"], "must give a list of Draft", id="texts"),
+        pytest.param([Draft("a text", (), ("another seed's",))], "did not put.*another seed's", id="a-foreign-ask"),
+    ],
+)
+def test_what_a_users_family_gives_is_looked_at(engine: Engine, tmp_path: Path, given: Any, words: str) -> None:
+    async def careless(one: Seed, ask: Ask, options: Any) -> Any:
+        return given
+
+    (failed,) = make(engine, tmp_path, careless, [seed(1)]).drafts
+    assert isinstance(failed, ValueError) and re.search(words, str(failed))
 
 
 def test_a_role_that_the_recipe_lacks(engine: Engine, tmp_path: Path) -> None:

@@ -253,6 +253,7 @@ WRONG = [
     pytest.param(
         {"keep": {"without": ["too_shrt"]}}, r"did you mean 'too_short'", id="without a gate that is not there"
     ),
+    pytest.param({"ingest": {"max_seeds": 9}}, r"ingest\.max_seeds: unknown key", id="a preview's own setting"),
     pytest.param(
         {"models": {"gguf": {"backend": "openai", "model": "x"}}},
         r"models\.gguf: .*backend 'openai' needs revision",

@@ -105,7 +105,7 @@ def works(folder: Path, families: str, **blocks: str) -> Works:
     [
         (
             '[[families]]\nname = "distill"\nroute = { column = "word", min = 3 }',
-            r"no rule .* writes 'word'; did you mean 'words'",
+            r"no rule .* writes a number 'word'; did you mean 'words'",
         ),
         ('[[families]]\nname = "distill"\nroute = { column = "quality" }', "min, below or both"),
         ('[[families]]\nname = "distill"\nshare = 0.5\nweight = 1', "both a share and a weight"),
@@ -119,6 +119,12 @@ def works(folder: Path, families: str, **blocks: str) -> Works:
 def test_mistakes_are_named(tmp_path: Path, families: str, words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         works(tmp_path, families)
+
+
+def test_a_route_cannot_bound_a_word(tmp_path: Path) -> None:
+    family = '[[families]]\nname = "distill"\nroute = { column = "language", min = 1 }'
+    with pytest.raises(RecipeError, match=r"writes a number 'language'.*(?s:.*)language_confidence"):
+        works(tmp_path, family, screen='[screen]\nmore_rules = [{ name = "language" }]')
 
 
 def test_a_family_depends_on_the_roles_that_it_asks_and_on_no_other(tmp_path: Path) -> None:

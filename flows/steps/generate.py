@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
-import pyarrow as pa
 from pydantic import Field
 
 from flows.steps.routing import Rival, Route, chosen
+from flows.steps.scoring import is_number
 from synth import rows
 from synth.ask import Family
 from synth.config import Config, parse
@@ -134,12 +134,8 @@ def _scores(inputs: Mapping[str, Path]) -> dict[str, dict[str, float | None]]:
         return {}
     table = rows.read_table(inputs["scores"])
     ids = table["item_id"].to_pylist()
-    numeric = [name for name in table.column_names if _is_number(table[name].type)]
+    numeric = [name for name in table.column_names if is_number(table[name].type)]
     return {name: dict(zip(ids, table[name].to_pylist(), strict=True)) for name in numeric}
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _memo(inputs: Mapping[str, Path], config: GenerateWork) -> dict[str, dict[str, Any]]:

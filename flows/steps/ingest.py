@@ -36,13 +36,17 @@ class IngestConfig(Config):
         description="Share of new seeds, chosen by a hash of their id, of which a copy with an injected instruction becomes "
         "a further seed, to measure how often such instructions are obeyed (synth.canaries).",
     )
-    max_seeds: int | None = Field(None, ge=1, description="Stop reading after so many new seeds; for trying a recipe.")
 
 
 class IngestWork(IngestConfig):
-    """What the step reads: the cut, and each source's own settings."""
+    """What the step reads: the cut, and each source's own settings.
+
+    `max_seeds`: stop reading after so many new seeds. For previews alone, and no setting of a recipe: a file that was read
+    in part counts as read, and its rest would never be cut.
+    """
 
     sources: tuple[Source, ...]
+    max_seeds: int | None = None
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 import filters.rules  # noqa: F401  (registers the bundled rules)
-from filters.registry import apply_rule, rules, score_columns
+from filters.registry import apply_rule, rules, score_columns, score_schema
 from synth.config import Config, parse
 from synth.errors import RecipeError, fail
 
@@ -55,6 +55,17 @@ def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...
 def columns_of(works: Sequence[RuleWork]) -> list[str]:
     """The score columns that these rules give, known before anything is scored."""
     return [name for work in works for name in score_columns(rules.get(work.name), _options(work))]
+
+
+def number_columns_of(works: Sequence[RuleWork]) -> list[str]:
+    """Those that are numbers: what a route can bound."""
+    fields = [field for work in works for field in score_schema(rules.get(work.name), _options(work))]
+    return [field.name for field in fields if is_number(field.type)]
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether an Arrow type holds numbers."""
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _options(work: RuleWork) -> Config:

@@ -199,10 +199,8 @@ class Engine:
             self.stats.seeds_done += 1
             raise _FamilyError(error) from error
         self.stats.seeds_done += 1
-        if not drafts:
-            raise _FamilyError(
-                ValueError("the family gave no draft; it must give at least one, if need be with a defect")
-            )
+        if wrong := _what_is_wrong(drafts, asker):
+            raise _FamilyError(ValueError(wrong))
         return drafts
 
     def _counted(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -317,6 +315,18 @@ class Engine:
     def sessions(self) -> list[dict[str, Any]]:
         """Rows of synth.rows.ENGINE_SESSION, one per start of a server."""
         return [row for model in self.models.values() for row in model.sessions()]
+
+
+def _what_is_wrong(drafts: object, asker: Asker) -> str | None:
+    """Why these are no drafts that this asker's family can have made; None when they are. A family may be a user's code."""
+    if not isinstance(drafts, list) or not all(isinstance(one, Draft) for one in drafts):
+        return f"the family gave {drafts!r:.80}; it must give a list of Draft"
+    if not drafts:
+        return "the family gave no draft; it must give at least one, if need be with a defect"
+    named = {ask_id for one in drafts for ask_id in (*one.ask_ids, *(one.written_by or ()))}
+    if strange := sorted(named - asker.asked):
+        return f"a draft names asks that its family did not put for this seed: {', '.join(strange)}"
+    return None
 
 
 class _FamilyError(Exception):
