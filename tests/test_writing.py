@@ -241,6 +241,7 @@ def test_a_long_seed_is_rewritten_in_order_with_what_was_written_before() -> Non
     (draft,) = asyncio.run(distill.generate(long, ask, options))
     assert draft.text == "Told 0 here.\n\nTold 1 here.\n\nTold 2 here.\n\nTold 3 here." and draft.defect is None
     assert draft.ask_ids == ("ask-0", "ask-1", "ask-2", "ask-3") and draft.seed_span == (0, len(long.text))
+    assert draft.written_by == draft.ask_ids, "every part's answer stands in the text"
     pieces = draft.payload["segments"]
     assert [piece["order"] for piece in pieces] == [0, 1, 2, 3]
     assert [long.text[piece["start_byte"] : piece["end_byte"]] for piece in pieces] == PARTS
