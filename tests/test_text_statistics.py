@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synth.text.statistics import DUPLICATE_NGRAMS, STATISTICS, TOP_NGRAMS, text_statistics
+from synth.text.marks import (
+    COUNTER_WORDS,
+    DUPLICATE_NGRAMS,
+    LINE_ENDS,
+    POLICY_PHRASES,
+    TERMINAL_MARKS,
+    TOP_NGRAMS,
+)
+from synth.text.statistics import STATISTICS, text_statistics
 from synth.text.words import normal_words
 
 
@@ -78,6 +86,119 @@ def statistics_of(text: str) -> dict[str, Any]:
 )
 def test_statistic(column: str, text: str, expected: float | None) -> None:
     assert statistics_of(text)[column] == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "expected"),
+    [
+        pytest.param("paragraphs", "a\nb\n\nc\n \t\n\n\nd\r\n\r\ne\n", 4, id="runs-between-blank-lines"),
+        pytest.param("paragraphs", "\n\n \n", 0, id="blank-lines-are-no-paragraph"),
+        pytest.param("normal_words", "a -- 3 *b* … ² é_ _", 5, id="a-letter-or-digit"),
+        pytest.param("normal_words", "你好 ½ № ♥", 2, id="letters-and-digits-of-unicode"),
+        pytest.param("sentences", "One. Two? Three!", 3, id="end-marks"),
+        pytest.param("sentences", "One. Two", 2, id="the-rest-is-one"),
+        pytest.param("sentences", "One. -- …", 1, id="the-rest-has-no-normal-word"),
+        pytest.param("sentences", "... . ! -", 0, id="marks-alone"),
+        pytest.param("sentences", "He said: “Go!” (Now.) Yes.»", 3, id="closing-quotes-and-brackets-aside"),
+        pytest.param("sentences", "Wait ... what", 2, id="marks-as-a-word-end-what-is-before"),
+        pytest.param("sentences", "v1.0 is out; e.g. here", 2, id="an-abbreviation-ends-one-a-number-does-not"),
+        pytest.param("sentences", "これは文。 あれも文！ هل؟ वाक्य।", 4, id="marks-of-other-scripts"),
+        pytest.param("sentences", "one\ntwo\n\nthree. four", 2, id="lines-end-no-sentence"),
+        pytest.param("punctuated_line_ratio", "a.\nb?\n c! \nd…\ne。\nf:\ng,\nh", 5 / 8, id="terminal-marks"),
+        pytest.param("punctuated_line_ratio", 'a."\nb.)\nc."\nd.', 1 / 4, id="the-mark-is-last"),
+        pytest.param(
+            "short_line_ratio", f"{'a' * 30}\n{'b' * 31}\n  {'c' * 30}  \n", 2 / 3, id="thirty-without-padding"
+        ),
+        pytest.param("short_line_ratio", f"{'é' * 28}   é\n{'é ' * 16}", 1 / 2, id="characters-spaces-as-one"),
+        pytest.param("newline_word_ratio", "a\n\nb\r\nc\rd\u2028e f\n", 4 / 6, id="line-feeds-alone"),
+        pytest.param("lorem_ipsum", "Lorem ipsum dolor LOREM  IPSUM, lorem\n\nipsum", 3, id="any-case-and-whitespace"),
+        pytest.param("lorem_ipsum", "dolorem ipsums lorem-ipsum loremipsum ipsum lorem", 1, id="part-of-words"),
+        pytest.param("lorem_ipsum", "lorem dolor ipsum", 0, id="words-between"),
+        pytest.param("curly_brackets", "{a} {{ }b{", 4, id="opening-ones"),
+        pytest.param("c4_line_ratio", "a b c.\na b c\na b\nA b c d?\n", 2 / 4, id="end-and-three-words"),
+        pytest.param("c4_line_ratio", "a b c...\na b c…\na b c..", 1 / 3, id="no-ellipsis"),
+        pytest.param("c4_line_ratio", "a b c.”\na b c.)\na b c。\na b c.[1]\na b c:", 0.0, id="only-c4s-ends"),
+        pytest.param("c4_line_ratio", f"a b {'x' * 1000}.\na b {'é' * 999}.\na b .", 2 / 3, id="a-long-word"),
+        pytest.param(
+            "c4_line_ratio", "Use JavaScript here now.\nnojavascripts at all.\na java script.", 1 / 3, id="script"
+        ),
+        pytest.param(
+            "c4_line_ratio", "Read our TERMS  of Use now.\nterms of a use.\nterms\nof use b.", 2 / 4, id="policy"
+        ),
+        pytest.param("c4_line_ratio", "we house cookiesX b.\nuse the cookies b.", 1 / 2, id="policy-as-part-of-words"),
+        pytest.param("c4_line_ratio", "a of\nuse cookies", 0.0, id="phrases-end-with-the-line"),
+        pytest.param("c4_sentences", "One a b. Two. Three\nFour a. b c.\nx y.", 2, id="of-kept-lines"),
+        pytest.param("c4_sentences", "One a b! Two? Three.\nFour a b.", 4, id="each-line-by-itself"),
+        pytest.param("c4_sentences_any_end", "One a b. Two. Three\nFour a. b c.\nx y.", 5, id="without-the-end"),
+        pytest.param("c4_sentences_any_end", "a b c javascript. d.\na b c d\na b", 1, id="other-line-rules-hold"),
+        pytest.param("stop_word_occurrences", "The, THE of (and) lands without the", 5, id="not-unique"),
+        pytest.param("bare_characters", "a, b!\u3000c\t(é) «½»", 5, id="no-whitespace-no-punctuation"),
+        pytest.param("bare_characters", "$ + < = > ^ ` | ~ © € × 、。", 3, id="symbols-of-ascii-are-punctuation"),
+    ],
+)
+def test_published_counts(column: str, text: str, expected: float) -> None:
+    assert statistics_of(text)[column] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "removed"),
+    [
+        pytest.param("SALE NOW on", True, id="upper-case"),
+        pytest.param("AB c d", False, id="less-than-half-upper-case-spaces-counted"),
+        pytest.param("ABC d f", False, id="three-of-seven"),
+        pytest.param("ABCD ef", True, id="four-of-seven"),
+        pytest.param("ABC def", False, id="half-at-most-with-the-space"),
+        pytest.param("ÀÉÎ ⅧⒶ x", True, id="upper-case-of-unicode"),
+        pytest.param("12 34 ٣", True, id="all-digits"),
+        pytest.param("12 3.4", False, id="a-dot-is-no-digit"),
+        pytest.param("Home", True, id="one-word"),
+        pytest.param("Home page", False, id="two-words"),
+        pytest.param("3 likes", True, id="counter"),
+        pytest.param("· 1,204.5K Followers!", True, id="counter-thousands-and-marks-around"),
+        pytest.param("(7m) — views.", True, id="counter-edges-apart"),
+        pytest.param("3 like", False, id="counter-is-plural"),
+        pytest.param("3kb likes", False, id="counter-one-unit"),
+        pytest.param("k likes", False, id="counter-needs-a-digit"),
+        pytest.param("3 more likes", False, id="counter-two-words"),
+        pytest.param("likes 3", False, id="counter-in-this-order"),
+        pytest.param("٣ likes", False, id="counter-digits-are-ascii"),
+        pytest.param("Sign-in to see more", True, id="starts-with-sign-in"),
+        pytest.param("Please sign-in here", False, id="sign-in-elsewhere"),
+        pytest.param("a b c Read  more...", True, id="ends-in-read-more"),
+        pytest.param("spread More…", True, id="read-more-with-an-ellipsis-as-part-of-a-word"),
+        pytest.param("read more.... now", False, id="read-more-elsewhere"),
+        pytest.param("read more", False, id="read-more-without-dots"),
+        pytest.param("you have 3 items in carts now", True, id="items-in-cart"),
+        pytest.param("items in the cart", False, id="items-in-the-cart"),
+        pytest.param("a b c d e f g items in cart", True, id="ten-words"),
+        pytest.param("a b c d e f g h items in cart", False, id="eleven-words"),
+    ],
+)
+def test_refinedweb_line_rules(line: str, removed: bool) -> None:
+    words = len(line.split())
+    found = statistics_of(f"an ordinary line\n{line}\nand another one")["refinedweb_removed_word_ratio"]
+    assert found == (words if removed else 0) / (words + 6)
+
+
+@pytest.mark.parametrize("word", COUNTER_WORDS)
+def test_counter_words(word: str) -> None:
+    assert statistics_of(f"12 {word}")["refinedweb_removed_word_ratio"] == 1.0
+
+
+@pytest.mark.parametrize("phrase", POLICY_PHRASES)
+def test_policy_phrases(phrase: str) -> None:
+    assert statistics_of(f"See {phrase.title()} a b.\nSee {phrase[:-1]} a b.")["c4_line_ratio"] == 1 / 2
+
+
+@pytest.mark.parametrize("mark", LINE_ENDS)
+def test_line_ends_of_c4(mark: str) -> None:
+    assert statistics_of(f"a b c{mark}")["c4_line_ratio"] == 1.0
+
+
+def test_every_terminal_mark_ends_lines_and_sentences() -> None:
+    found = text_statistics(pa.array([f"a{mark} b c{mark}" for mark in sorted(TERMINAL_MARKS)]))
+    assert set(found["sentences"].to_pylist()) == {2}
+    assert set(found["punctuated_line_ratio"].to_pylist()) == {1.0}
 
 
 @pytest.mark.parametrize("text", [pytest.param("", id="empty"), pytest.param(" \n\t\u3000", id="whitespace")])
@@ -214,7 +335,6 @@ def test_statistics_equal_the_oracle(text: str) -> None:
     found = statistics_of(text)
     expected = oracle(text)
     assert {name: found[name] for name in expected} == expected
-    assert set(found) - set(expected) == {"stop_words", "opening_digest"}
 
 
 @settings(max_examples=60, deadline=None)
