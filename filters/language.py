@@ -20,13 +20,10 @@ class LanguageOptions(Config):
 def score(table: pa.Table, options: LanguageOptions) -> pa.Table:
     """`language`: the most probable ISO 639 code as lid.176 writes it (`en`, `fr`, `zh`) for `generated`;
     `language_confidence`: its probability. Both null when the model knows no part of the text: empty, digits, symbols."""
-    texts = table["generated"].to_pylist()
-    if not texts:
+    if not table.num_rows:
         return SCORES.empty_table()
     model = load(weights.locate(WEIGHTS), weights_sha256(), probe_first=False)
-    found = [model.best(text or "") or (None, None) for text in texts]
-    rows = [{"language": language, "language_confidence": confidence} for language, confidence in found]
-    return pa.Table.from_pylist(rows, schema=SCORES)
+    return pa.table([*model.best_all(table["generated"])], schema=SCORES)
 
 
 def weights_sha256() -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from filters.fasttext_model import LABEL_PREFIX, check_sha256, load
 from synth.config import Config, nearest
 from synth.errors import RecipeError, fail
 
-SCORES = pa.schema([("quality_score", pa.float32())])
+SCORES = pa.schema([(name, pa.float32()) for name in ("quality_score", "quality_source", "quality_delta")])
 
 
 class QualityOptions(Config):
@@ -22,26 +23,27 @@ class QualityOptions(Config):
     sha256: str = Field(
         pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the model file, lower-case hex: its identity."
     )
+    bytes: int | None = Field(None, gt=0, description="Size of the model file in bytes, as its card says; none: any.")
     label: str = Field("hq", min_length=1, description="The label whose probability is the score, without `__label__`.")
 
     def content(self) -> dict[str, Any]:
-        """Without the path: the file is known by its bytes."""
-        return {name: value for name, value in super().content().items() if name != "path"}
+        """Without the path and the size: the file is known by its digest."""
+        return {name: value for name, value in super().content().items() if name not in ("path", "bytes")}
 
     def check(self) -> None:
         """The file is there and is the one that `sha256` names."""
-        check_sha256(Path(self.path), self.sha256)
+        check_sha256(Path(self.path), self.sha256, self.bytes)
 
 
 def score(table: pa.Table, options: QualityOptions) -> pa.Table:
-    """`quality_score`: the model's probability of `options.label` for `generated`; null when it knows no word of the text.
+    """`quality_score`: the model's probability of `options.label` for `generated`; `quality_source`: for `seed_text`;
+    `quality_delta`: the first less the second. Null when the model knows no word of the text, or there is none.
 
     RecipeError when the file is not the named one, cannot be loaded safely, or has no such label.
     """
-    texts = table["generated"].to_pylist()
-    if not texts:
+    if not table.num_rows:
         return SCORES.empty_table()
-    model = load(Path(options.path), options.sha256, probe_first=True)
+    model = load(Path(options.path), options.sha256, probe_first=True, size_bytes=options.bytes)
     label = options.label.removeprefix(LABEL_PREFIX)
     if label not in model.labels:
         raise fail(
@@ -50,4 +52,5 @@ def score(table: pa.Table, options: QualityOptions) -> pa.Table:
             given=options.label,
             allowed=", ".join(model.labels),
         )
-    return pa.table({"quality_score": pa.array([model.probability(text or "", label) for text in texts], pa.float32())})
+    score, source = (model.probabilities(table[name], label) for name in ("generated", "seed_text"))
+    return pa.table([score, source, pc.subtract(score, source)], schema=SCORES)

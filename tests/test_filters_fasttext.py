@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import fasttext
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from filters import fasttext_model, language, quality
-from filters.fasttext_model import FastTextModel, assert_provider, flatten, load, probe, self_test
+from filters.fasttext_model import assert_provider, flatten, load, probe
 from synth import weights
 from synth.config import parse
 from synth.digest import file_sha256
@@ -40,12 +42,13 @@ def fresh_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fasttext_model, "_loaded", {})
 
 
-def options(file: Path, **changes: str) -> quality.QualityOptions:
+def options(file: Path, **changes: Any) -> quality.QualityOptions:
     return parse(quality.QualityOptions, {"path": str(file), "sha256": file_sha256(file), "label": "hq"} | changes)
 
 
 def quality_of(texts: list[str | None], chosen: quality.QualityOptions) -> list[float | None]:
-    table = quality.score(pa.table({"generated": pa.array(texts, pa.large_string())}), chosen)
+    column = pa.array(texts, pa.large_string())
+    table = quality.score(pa.table({"generated": column, "seed_text": pa.nulls(len(texts), column.type)}), chosen)
     assert table.schema == quality.SCORES
     return table["quality_score"].to_pylist()
 
@@ -78,7 +81,7 @@ def test_the_traps_are_real(model_file: Path) -> None:
     with pytest.raises(ValueError, match="one line"):
         raw.predict("river\nsea")
     assert raw.predict("qqq zzz")[1][0] > 0.5  # a prior, given as if it were a score
-    ours = FastTextModel(raw)
+    ours = load(model_file, file_sha256(model_file), probe_first=False)
     assert ours.probability(hidden, "hq") < 0.6 < 0.9 < ours.probability(GOOD[0], "hq")
 
 
@@ -160,14 +163,64 @@ def test_a_load_that_hangs_is_ended(tmp_path: Path) -> None:
         probe(tmp_path / "model.bin", seconds=1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda seen: seen[0][0].__setitem__(1, seen[0][0][1] + 3e-6), id="a-probability"),
+        pytest.param(lambda seen: seen[0][0].__setitem__(1, float("nan")), id="nan"),
+        pytest.param(lambda seen: seen[5][1].__setitem__(0, "__label__other"), id="a-label"),
+    ],
+)
 @pytest.mark.usefixtures("fresh_cache")
-def test_other_scores_in_the_child_are_refused(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_scores_in_the_child_are_refused(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], None]
+) -> None:
     seen = probe(model_file)
     assert [len(scores) for scores in seen] == [2] * len(fasttext_model.CANARIES)
-    seen[0][0][1] += 1e-6
+    assert load(model_file, file_sha256(model_file), probe_first=True).labels == ("hq", "lq")
+    monkeypatch.setattr(fasttext_model, "_loaded", {})
+    change(seen)
     monkeypatch.setattr(fasttext_model, "probe", lambda path: seen)
-    with pytest.raises(RecipeError, match="differently each time"):
+    with pytest.raises(RecipeError, match="scores the same sentences differently"):
         quality_of(["river"], options(model_file))
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_the_library_is_not_loaded_to_score(model_file: Path) -> None:
+    code = (
+        "import sys, pyarrow as pa\n"
+        "from pathlib import Path\n"
+        "from filters import quality\n"
+        "from synth.config import parse\n"
+        "chosen = parse(quality.QualityOptions, {'path': sys.argv[1], 'sha256': sys.argv[2]})\n"
+        "column = pa.array(['the river'])\n"
+        "assert quality.score(pa.table({'generated': column, 'seed_text': column}), chosen)['quality_score'][0].is_valid\n"
+        "sys.exit('fasttext' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(model_file), file_sha256(model_file)]
+    subprocess.run(command, cwd=Path(__file__).parent.parent, check=True)
+
+
+def test_quality_of_a_source_and_the_difference(model_file: Path) -> None:
+    generated, sources = [GOOD[0], BAD[0], GOOD[1], "", None], [BAD[0], GOOD[0], None, GOOD[2], GOOD[2]]
+    table = pa.table({"generated": generated, "seed_text": pa.array(sources, pa.large_string())})
+    found = quality.score(table, options(model_file)).to_pydict()
+    assert [value is None for value in found["quality_score"]] == [False, False, False, True, True]
+    assert [value is None for value in found["quality_source"]] == [False, False, True, False, False]
+    assert [value is None for value in found["quality_delta"]] == [False, False, True, True, True]
+    assert found["quality_delta"][0] > 0.8 > -0.8 > found["quality_delta"][1]
+    assert found["quality_delta"][0] == pytest.approx(found["quality_score"][0] - found["quality_source"][0], abs=1e-7)
+    assert found["quality_source"][:2] == quality_of([BAD[0], GOOD[0]], options(model_file))
+
+
+def test_the_size_is_checked_before_anything_runs_and_names_no_content(model_file: Path) -> None:
+    size = model_file.stat().st_size
+    options(model_file, bytes=size).check()
+    with pytest.raises(RecipeError, match=f"allowed: sha256 [0-9a-f]{{64}}, {size - 1} bytes"):
+        options(model_file, bytes=size - 1).check()
+    with pytest.raises(RecipeError, match="bytes: given 0"):
+        options(model_file, bytes=0)
+    assert options(model_file, bytes=size).content() == options(model_file).content()
 
 
 @pytest.mark.usefixtures("fresh_cache")
@@ -177,28 +230,6 @@ def test_a_model_is_loaded_once(model_file: Path, tmp_path: Path) -> None:
     first = load(copy, sha256, probe_first=False)
     copy.unlink()
     assert load(copy, sha256, probe_first=False) is first
-
-
-class _WrongInLists:
-    """As some builds under numpy 2: right for one text, the best probability twice for a list of texts."""
-
-    def predict(self, text: str | list[str], k: int) -> tuple[Any, Any]:
-        labels, probabilities = ("__label__a", "__label__b"), np.array([0.823, 0.177])
-        if isinstance(text, str):
-            return labels, probabilities
-        return [labels[:k]] * len(text), [np.array([0.823, 0.823])] * len(text)
-
-
-class _Nan:
-    def predict(self, text: str | list[str], k: int) -> tuple[Any, Any]:
-        one = (("__label__a",), np.array([np.nan]))
-        return one if isinstance(text, str) else ([one[0]] * len(text), [one[1]] * len(text))
-
-
-@pytest.mark.parametrize("wrong", [_WrongInLists(), _Nan()], ids=["wrong-in-lists", "nan"])
-def test_senseless_probabilities_are_refused(wrong: Any) -> None:
-    with pytest.raises(RecipeError, match="make no sense"):
-        self_test(wrong, Path("model.bin"))
 
 
 @pytest.mark.parametrize(
