@@ -1,32 +1,30 @@
-"""The rule `decontamination`: what it says is what a slow search says, planted problems are named, honest text is left alone."""
+"""The rule `decontamination`: its columns, its files, its report; planted problems are named, honest text is left alone."""
 
 from __future__ import annotations
 
+import ast
 import json
-import unicodedata
-from collections.abc import Sequence
-from functools import partial
-from itertools import cycle
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import event, given, settings
-from hypothesis import strategies as st
 
 import filters.rules  # noqa: F401  adds the bundled rules
-from filters import decontamination_kernels as kernels
-from filters.decontamination import EVIDENCE_HITS, SCORES, Benchmark, DecontaminationOptions, items_of, score
-from filters.decontamination_index import Index, Item, code_point_table, words_of
+from filters.decontamination import EVIDENCE_HITS, SCORES, DecontaminationOptions
+from filters.decontamination_sets import Benchmark, items_of
+from filters.decontamination_words import words_of
 from filters.registry import apply_rule, rules, score_columns
 from synth.config import parse
 from synth.digest import file_sha256
 from synth.errors import RecipeError
 from tests.benchmarks.decontamination import KINDS, gsm8k, hits, passages, planted, python_docs
 
+SIBLINGS = ((418, 558), (488, 761), (33, 863))  # problems of GSM8K test that tell one story with another question
+WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 QUESTION = "How many eggs do 16 ducks lay in 3 weeks, if each lays one on every other day?"
 ANSWER = "Each lays 21 / 2 eggs in the three weeks, so that all of them lay 168 eggs. #### 168"
 
@@ -54,203 +52,12 @@ def scores(texts: Sequence[str | None], chosen: DecontaminationOptions) -> list[
 
 
 def scored(table: pa.Table, chosen: DecontaminationOptions) -> pa.Table:
+    """The columns; where `table` has no reasoning there is none."""
+    if "reasoning" not in table.column_names:
+        table = table.append_column("reasoning", pa.nulls(len(table), pa.large_string()))
     found = apply_rule(rules.get("decontamination"), table, chosen)
     assert found.schema == SCORES
     return found
-
-
-# Words
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        pytest.param("Don't STOP", "dont stop", id="case"),
-        pytest.param("don’t don‘t don＇t donʼt", "dont dont dont dont", id="apostrophes"),
-        pytest.param("$1,000.50 and 1,2", "1000 50 and 12", id="numbers keep their digits"),
-        pytest.param("a,b 1,b a,1", "a b 1 b a 1", id="commas between letters separate"),
-        pytest.param("well-known—and_so \t\n on…", "well known and so on", id="punctuation separates"),
-        pytest.param("'quoted' rock''n''roll", "quoted rock n roll", id="apostrophes outside words separate"),
-        pytest.param("cafe\N{COMBINING ACUTE ACCENT} CAFÉ", "café café", id="composed"),
-        pytest.param("ﬁnd Ｆｕｌｌ x² ½", "find full x2 1 2", id="compatible forms"),
-        pytest.param("soft\xadhyphen zero\u200bwidth \ufeff", "softhyphen zerowidth", id="what cannot be seen"),
-        pytest.param("STRASSE Straße ΣΑΣ", "strasse strasse σασ", id="folded"),
-        pytest.param(" ... !? ", "", id="no words"),
-    ],
-)
-def test_words(text: str, words: str) -> None:
-    assert words_of(text) == words.split()
-
-
-# Many letters, and many that depend on their neighbours, with what matters to the kernel between them.
-ODD = "aZ09'’ʼ＇,，_-.\n \xad\u200b\ufe0fßſİıΣςﬁ²½éÉ\u0301\u0327ेกา한ᄒ\u1161\u11ab각ｶﾞ·ǅ😀𝐀𝟙\U00020000\0"
-TEXTS = st.text(st.one_of(st.sampled_from(ODD), st.characters(codec="utf-8")), max_size=30)
-
-
-def kernel_prefixes(data: bytes) -> list[int] | None:
-    prefixes, spans = np.zeros(len(data) // 2 + 2, np.uint64), np.zeros((len(data) // 2 + 2, 2), np.int64)
-    values = np.frombuffer(b"." + data, np.uint8)
-    count = kernels._text_prefixes(values, 1, len(values), code_point_table(), prefixes, spans)
-    if count < 0:
-        return None
-    for at in range(count):
-        first, end = spans[at]
-        assert len(words_of(values[first:end].tobytes().decode())) == 1
-    return prefixes[: count + 1].tolist()
-
-
-def word_prefixes(words: Sequence[str]) -> list[int]:
-    codes = np.frombuffer(" ".join(words).encode("utf-32-le"), np.uint32)
-    return kernels.word_prefixes(codes, len(words)).tolist()
-
-
-@given(TEXTS)
-@settings(max_examples=500, deadline=None)
-def test_the_kernel_sees_the_same_words(text: str) -> None:
-    found = kernel_prefixes(text.encode())
-    assert found in (None, word_prefixes(words_of(text)))
-    if text.isascii():
-        assert found is not None
-
-
-def test_the_kernel_sees_each_character_between_others_as_python_does() -> None:
-    """Every assigned one, before and after letters, digits and the marks that join words."""
-    told = 0
-    for code in range(0x80, 0x20000):
-        if unicodedata.category(chr(code)) in ("Cn", "Cs", "Co") or 0x3400 < code < 0x9FF0 or 0xAC10 < code < 0xD7A0:
-            continue
-        if 0x12000 < code < 0x1D000:
-            continue
-        text = f"a{chr(code)}b 1{chr(code)}2 {chr(code)} 'x{chr(code)}'y"
-        found = kernel_prefixes(text.encode())
-        told += found is not None
-        assert found in (None, word_prefixes(words_of(text))), hex(code)
-    assert told > 10_000
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"\xff", b"a\xc3", b"\xc3(", b"\xe2\x28\xa1", b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf0\x80\x80\x80"],
-)
-def test_bytes_that_are_not_utf8_are_refused(data: bytes, options: DecontaminationOptions) -> None:
-    assert kernel_prefixes(data) is None
-    offsets = np.array([0, len(data)], np.int64).tobytes()
-    texts = pa.LargeStringArray.from_buffers(1, pa.py_buffer(offsets), pa.py_buffer(data))
-    with pytest.raises(UnicodeDecodeError):
-        score(pa.table({"text": texts}), options)
-
-
-# The rules, against a slow search
-
-
-def slow(items: Sequence[Item], text: str) -> dict[int, tuple[str | None, float]]:
-    """Item -> rule and coverage, of the items that the text touches, by the definitions."""
-    words = tuple(words_of(text))
-
-    def stands(run: tuple[str, ...]) -> list[int]:
-        return [at for at in range(len(words) - len(run) + 1) if words[at : at + len(run)] == run]
-
-    eights, thirteens = ({words[at : at + size] for at in range(len(words) - size + 1)} for size in (8, 13))
-    found: dict[int, tuple[str | None, float]] = {}
-    for number, item in enumerate(items):
-        covered: set[int] = set()
-        for at in range(len(item.prompt) - 7):
-            if item.prompt[at : at + 8] in eights:
-                covered |= set(range(at, at + 8))
-        coverage = len(covered) / max(len(item.prompt), 1)
-        full = item.prompt + item.answer
-        if coverage >= 0.5:
-            found[number] = "A", coverage
-        elif any(full[at : at + 13] in thirteens for at in range(len(full) - 12)):
-            found[number] = "B", coverage
-        elif 0 < len(item.prompt) < 8 and item.answer and is_near(stands(item.prompt), stands(item.answer), item):
-            found[number] = "C", 1.0
-        elif covered:
-            found[number] = None, coverage
-    return found
-
-
-def is_near(prompts: list[int], answers: list[int], item: Item) -> bool:
-    for prompt in prompts:
-        for answer in answers:
-            ends = prompt + len(item.prompt), answer + len(item.answer)
-            apart = ends[0] <= answer or ends[1] <= prompt
-            if apart and max(ends) - min(prompt, answer) <= 200:
-                return True
-    return False
-
-
-WORDS = st.sampled_from(("a", "b", "é", "1"))
-
-
-def runs(least: int, most: int) -> st.SearchStrategy[tuple[str, ...]]:
-    return st.lists(WORDS, min_size=least, max_size=most).map(tuple)
-
-
-ITEMS = st.lists(st.builds(Item, st.just("x/0"), runs(0, 3) | runs(5, 20), runs(0, 2) | runs(3, 16)), max_size=4)
-PIECES = st.tuples(
-    st.integers(0, 3), st.integers(0, 12), st.integers(0, 40), st.sampled_from((0, 1, 178, 195)), runs(0, 3)
-)
-BLANKS = st.sampled_from((" ", "  ", ", ", " - ", "\n", "…"))
-SPELLINGS = st.sampled_from((str.upper, str.lower, partial(unicodedata.normalize, "NFD")))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[list[Item], list[str]]:
-    """Items, and texts that hold pieces of them, in other cases and with other marks, some with a combining mark."""
-    items = draw(ITEMS)
-    texts = []
-    for pieces in draw(st.lists(st.lists(PIECES, max_size=4), min_size=1, max_size=3)):
-        words: list[str] = []
-        for which, start, length, fillers, others in pieces:
-            if which < len(items):
-                words += (items[which].prompt + items[which].answer)[start * (which > 1) :][:length]
-            words += ["filler"] * fillers + list(others)
-        ways = cycle(draw(st.lists(st.tuples(SPELLINGS, BLANKS), min_size=1, max_size=4)))
-        texts.append("".join(spell(word) + blank for word, (spell, blank) in zip(words, ways, strict=False)))
-    return items, texts
-
-
-@given(cases())
-@settings(max_examples=300, deadline=None)
-def test_what_is_found_is_what_a_slow_search_finds(case: tuple[list[Item], list[str]]) -> None:
-    items, texts = case
-    index = Index(items)
-    has_words, touched = index.look_up_all(pa.array(texts, pa.large_string()))
-    assert has_words == [bool(words_of(text)) for text in texts]
-    for row, text in enumerate(texts):
-        wanted = slow(items, text)
-        for rule, _ in wanted.values():
-            event(f"rule {rule}")
-        for hits_of in (touched.get(row, []), index.look_up(words_of(text))):
-            said = {hit.item: (hit.rule, hit.coverage) for hit in hits_of if hit.rule or hit.coverage}
-            assert said == wanted
-            assert all(tuple(words_of(text)[hit.at_word :][: len(hit.ngram)]) == hit.ngram for hit in hits_of)
-        assert touched.get(row, []) == index.look_up(words_of(text))
-
-
-def test_a_hash_alone_is_no_hit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every run of a text is given out as every n-gram of the index."""
-    item = Item("x/0", ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), ("the", "end"))
-    other = Item("x/1", ("why", "not"), ("so",))
-    index = Index([item, other])
-    grams = range(len(index._arguments[2]))
-
-    def everything(prefixes: Any, *_: Any) -> Any:
-        count = len(prefixes) - 1
-        found = [
-            (0, start, length, gram, 0, 0)
-            for length in (2, 8, 13)
-            for start in range(count - length + 1)
-            for gram in grams
-        ]
-        return np.array(found, np.int64).reshape(-1, 6)
-
-    monkeypatch.setattr(kernels, "matches", everything)
-    for text in ("a b c d e f g h i j k l m n o p q", "one two three four five six seven nine eight the end", "why so"):
-        assert index.look_up(text.split()) == []
-    (hit,) = index.look_up(["so", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight"])
-    assert (hit.item, hit.rule, hit.at_word) == (0, "A", 2)
 
 
 # The columns
@@ -267,6 +74,20 @@ def test_what_the_columns_say(options: DecontaminationOptions) -> None:
         ],
         options,
     )
+    (leak,), (quiz,) = leaked.pop("contamination_found"), short.pop("contamination_found")
+    assert leak == {
+        "score": 1.0,
+        "benchmark": "eggs",
+        "item": "eggs/0",
+        "rule": "A",
+        "part": "text",
+        "ngram": "how many eggs do 16 ducks lay in",
+        "at_word": 1,
+        "words": 18,
+        "start_byte": 7,
+        "end_byte": 7 + len(QUESTION) - 1,
+    }
+    assert (quiz["rule"], quiz["at_word"], quiz["words"], quiz["start_byte"], quiz["end_byte"]) == ("C", 1, 7, 6, 45)
     assert leaked == {
         "contamination_checked": 2,
         "contaminated_items": 1,
@@ -286,9 +107,42 @@ def test_what_the_columns_say(options: DecontaminationOptions) -> None:
         "contamination_rule": None,
         "contamination_coverage": 0.0,
         "contamination_hits": None,
+        "contamination_found": None,
     }
     assert honest == {"contamination_checked": 2, **clean}
     assert none == empty == {"contamination_checked": 0, **clean}
+
+
+def test_the_reasoning_is_looked_at_too(options: DecontaminationOptions) -> None:
+    """Shards hold it. An item in both is one hit, the stronger one."""
+    thought = "What is the capital of France? Paris."
+    table = pa.table(
+        {
+            "text": pa.array(["", QUESTION, f"{QUESTION[:50]} {thought}", None], pa.large_string()),
+            "reasoning": pa.array([f"So. {QUESTION}", thought, QUESTION, None], pa.large_string()),
+        }
+    )
+    alone, apart, both, none = scored(table, options).to_pylist()
+    assert alone["contamination_hits"].startswith(
+        "eggs/0 (A): 1.00 of its prompt, at word 1 of its reasoning 'how many"
+    )
+    assert [(hit["item"], hit["part"], hit["start_byte"]) for hit in apart["contamination_found"]] == [
+        ("eggs/0", "text", 0),
+        ("eggs/1", "reasoning", 0),
+    ]
+    assert [(hit["item"], hit["part"], hit["score"]) for hit in both["contamination_found"]] == [
+        ("eggs/0", "reasoning", 1.0),
+        ("eggs/1", "text", 1.0),
+    ]
+    assert (alone["contamination_checked"], none["contamination_checked"]) == (2, 0)
+
+
+def test_a_stretch_in_a_text_with_marks_is_where_it_stands(options: DecontaminationOptions) -> None:
+    text = f"Cafe\u0301, e\u0301te\u0301; {QUESTION} Te\u0301."
+    (row,) = scores([text], options)
+    (hit,) = row["contamination_found"]
+    assert text.encode()[hit["start_byte"] : hit["end_byte"]].decode() == QUESTION[:-1]
+    assert hit["at_word"] == 2
 
 
 def test_an_answer_alone_is_a_hit_by_thirteen_words_and_not_by_twelve(options: DecontaminationOptions) -> None:
@@ -341,6 +195,7 @@ def test_scores_do_not_depend_on_batches_order_or_type(options: DecontaminationO
     assert scored(pa.table({"text": pa.array(texts, pa.string())}), options).to_pylist() == whole
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece", ["9", "(", "' ", "'", "1,", "a ", "e\u0301", f"{QUESTION} ", "What is the capital of France? "]
 )
@@ -361,8 +216,18 @@ def test_a_file_is_known_by_its_bytes(tmp_path: Path, options: DecontaminationOp
     assert other.content() == options.content()
     assert str(tmp_path) not in json.dumps(options.content())
     moved.write_text("{}\n")
-    for check in (other.check, lambda: score(pa.table({"text": ["a"]}), other)):
-        with pytest.raises(RecipeError, match=r"(?s)not the file of benchmark 'eggs'.*sha256"):
+    for check in (other.check, lambda: scores(["a"], other)):
+        with pytest.raises(
+            RecipeError, match=rf"(?s)not the file of benchmark 'eggs'.*sha256 = \"{file_sha256(moved)}"
+        ):
+            check()
+
+
+def test_without_a_digest_the_error_shows_the_line_to_paste(tmp_path: Path, options: DecontaminationOptions) -> None:
+    (one,) = options.benchmarks
+    nameless = parse(Benchmark, {"name": "eggs", "path": one.path})
+    for check in (DecontaminationOptions(benchmarks=(nameless,)).check, lambda: items_of(nameless)):
+        with pytest.raises(RecipeError, match=f'sha256 = "{one.sha256}"'):
             check()
 
 
@@ -371,7 +236,8 @@ def test_columns_are_known_without_the_files() -> None:
     nowhere = {"name": "a", "path": "none.jsonl", "sha256": "0" * 64}
     chosen = parse(DecontaminationOptions, {"benchmarks": [nowhere]})
     assert score_columns(spec, chosen) == SCORES.names
-    assert {spec.rungs[0].checked, spec.rungs[0].wrong, spec.rungs[0].evidence} < set(SCORES.names)
+    (rung,) = spec.rungs
+    assert {rung.checked, rung.wrong, rung.evidence, rung.each} < set(SCORES.names)
     with pytest.raises(RecipeError, match="no such file of benchmark 'a'"):
         chosen.check()
 
@@ -427,8 +293,18 @@ def test_planted_problems_are_named(kind: str, least: float) -> None:
     found = hits(texts, [gsm8k("test")])
     named = [f"gsm8k-test/{number}" in names for number, names in zip(numbers, found, strict=True)]
     assert sum(named) / len(named) >= least
-    assert sum(map(len, found)) <= 1.02 * len(found)
+    others = {(number, name) for number, names in zip(numbers, found, strict=True) for name in names}
+    others -= {(number, f"gsm8k-test/{number}") for number in numbers}
+    assert others <= {(one, f"gsm8k-test/{other}") for pair in SIBLINGS for one, other in (pair, pair[::-1])}
 
 
 def test_honest_texts_are_left_alone() -> None:
-    assert not any(hits([*python_docs(), *passages()], [gsm8k("test")]))
+    texts = [*python_docs(), *passages(), *islice(docstrings(), 1_000)]
+    assert len(texts) > 1_000 and not any(hits(texts, [gsm8k("test")]))
+
+
+def docstrings() -> Iterator[str]:
+    """Of the standard library, in the order of its files."""
+    for path in sorted(Path(json.__file__).parents[1].glob("*.py")):
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        yield from filter(None, (ast.get_docstring(node) for node in nodes if isinstance(node, WITH_DOCSTRINGS)))
