@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from filters import pii_kinds
+from filters.registry import SPANS
 from synth.config import Config
 from synth.errors import RecipeError, fail
 
@@ -40,12 +41,14 @@ PRIORITY = (  # of two that overlap, the one whose kind comes first
     *("iban", "card", "ssn", "ipv6", "ipv4", "phone"),
 )
 PLACEHOLDERS = {kind: f"<{kind.upper()}>" for kind in KINDS}  # what a mask writes
+COLUMNS = {kind: f"pii_{kind}" for kind in KINDS}  # the scores, and the rules that spans name
 SCORES = pa.schema(
     [
-        *((f"pii_{kind}", pa.int64()) for kind in KINDS),
+        *((column, pa.int64()) for column in COLUMNS.values()),
         ("pii_checked", pa.int64()),
         ("pii_found", pa.int64()),
         ("pii_kinds", pa.large_string()),
+        ("pii_spans", SPANS),
     ]
 )
 _BYTES_PER_ANCHOR, _MIN_ROOM = 64, 1024  # how much room is made for anchors at first
@@ -66,10 +69,11 @@ class Found:
 
 
 def score(table: pa.Table, options: PiiOptions) -> pa.Table:
-    """How many of each kind stand in `generated`, as `pii_<kind>`; `pii_found`: all of them; `pii_checked`: 1 where there is
-    anything but blanks; `pii_kinds`: as in "email 2; phone 1", never what was found; null when nothing was.
+    """How many of each kind stand in `text`, as `pii_<kind>`; `pii_found`: all of them; `pii_checked`: 1 where there is
+    anything but blanks; `pii_kinds`: as in "email 2; phone 1", null when nothing was found; `pii_spans`: where each find
+    stands. None of them holds what was found.
     """
-    texts = table["generated"]
+    texts = table["text"]
     chunks = texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
     return pa.concat_tables([SCORES.empty_table(), *map(_chunk_scores, chunks)]).combine_chunks()
 
@@ -147,14 +151,32 @@ def _chunk_scores(texts: pa.Array) -> pa.Table:
     anchors = _anchors(batch)
     counts = np.zeros((len(texts), len(KINDS)), np.int64)
     evidence: list[str | None] = [None] * len(texts)
+    places: list[tuple[str, int, int]] = []
     for document, pairs in _candidates(batch, anchors):
-        data = batch.data[batch.starts[document] : batch.ends[document]].tobytes()
-        found = Counter(kind for kind, _, _ in spans(data, pairs))
-        for kind, count in found.items():
+        found = spans(batch.data[batch.starts[document] : batch.ends[document]].tobytes(), pairs)
+        places += found
+        kinds = Counter(kind for kind, _, _ in found)
+        for kind, count in kinds.items():
             counts[document, KINDS.index(kind)] = count
-        evidence[document] = "; ".join(f"{kind} {found[kind]}" for kind in KINDS if found[kind]) or None
-    columns = [*counts.T, anchors.checked.astype(np.int64), counts.sum(axis=1), pa.array(evidence, pa.large_string())]
-    return pa.table([pa.array(column) for column in columns], schema=SCORES)
+        evidence[document] = "; ".join(f"{kind} {kinds[kind]}" for kind in KINDS if kinds[kind]) or None
+    total = counts.sum(axis=1)
+    columns = [*counts.T, anchors.checked.astype(np.int64), total, pa.array(evidence, pa.large_string())]
+    return pa.table([*map(pa.array, columns), _span_lists(places, total)], schema=SCORES)
+
+
+def _span_lists(places: list[tuple[str, int, int]], counts: NDArray[np.int64]) -> pa.Array:
+    """The finds of all documents, one after the other, as lists of as many as each document has."""
+    kinds, starts, ends = (list(column) for column in zip(*places, strict=True)) if places else ([], [], [])
+    columns = [
+        pa.array(starts, pa.int64()),
+        pa.array(ends, pa.int64()),
+        pa.array([COLUMNS[kind] for kind in kinds], pa.string()),
+        pa.array([PLACEHOLDERS[kind] for kind in kinds], pa.string()),
+    ]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.StructArray.from_arrays(columns, fields=list(SPANS.value_type))
+    )
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _kinds_at(data: NDArray[np.uint8], start: int, at: int, end: int, found: NDA
     elif byte == 64:  # @
         if at > start and at + 1 < end and _CLASSES[data[at + 1]] & _WORD:
             last = data[at - 1]
-            if _CLASSES[last] & _WORD or last in (37, 39, 43, 45):  # % ' + -
+            if _CLASSES[last] & _WORD or last in (37, 39, 43, 45) or last >= 128:  # % ' + - é
                 found[0], count = EMAIL, 1
     elif byte in (40, 43):  # ( +
         if (

@@ -1,9 +1,12 @@
 """What each kind of personal data or secret looks like: one function per kind, from UTF-8 bytes and an anchor to a span.
 
 The anchor is the `@` of an e-mail address and the first byte of everything else. A function is a pure test of the bytes
-near its anchor, so that it does not matter who chose the anchors. What is reserved for documentation, or cannot name one
-person's machine, is nobody's and is not found: example.com and .test, 555-01xx, private, loopback and documentation
-addresses, keys that end in EXAMPLE.
+near its anchor, so that it does not matter who chose the anchors.
+
+What is kept for documentation, or cannot name one person's machine, is nobody's and is not found, however real it looks:
+example.com and .test (RFC 2606), foo@bar.com, private, loopback and documentation addresses (IANA's registries), numbers
+that regulators keep for fiction (555-01xx; Ofcom's, ARCEP's and the Bundesnetzagentur's), the examples of SWIFT's registry
+of IBANs, card numbers for testing, keys that end in EXAMPLE. A mask there would spoil the documentation it stands in.
 """
 
 from __future__ import annotations
@@ -37,9 +40,12 @@ land rent estate properties auto cars bike taxi tours holiday hotel restaurant c
 kitchen recipes fit fitness yoga run sport football golf ski surf fish pet dog vet top vip icu fun guru ninja expert ltd
 llc inc gmbh srl ngo ong google apple microsoft amazon"""
 TOP_LEVEL_DOMAINS = frozenset(f"{_ISO} {_GENERIC}".encode().split())  # those that mail comes from; not all of IANA's
-_RESERVED_DOMAIN = re.compile(rb"(?:^|\.)(?:example\.(?:com|org|net)|domain\.(?:com|tld)|(?:your|my)domain\.com)$")
+_RESERVED_DOMAIN = re.compile(  # single letters under .com, .net and .org are IANA's but for a few; ssh names algorithms
+    rb"(?:^|\.)(?:example\.(?:com|org|net)|domain\.(?:com|tld)|(?:your|my)domain\.com|(?:foo|bar|baz|foobar)\.(?:com|org|net)"
+    rb"|openssh\.com|libssh\.org)$|^[a-z]\.(?:com|net|org)$|^[^.]+\.py$"  # a file: Paraguay's names have three parts
+)
 
-_LOCAL_END = re.compile(rb"[A-Za-z0-9._%+'-]{1,65}\Z")
+_LOCAL_END = re.compile(rb"(?:[A-Za-z0-9._%+'-]|[\xc3-\xc9][\x80-\xbf]){1,65}\Z")  # with Latin letters such as é
 _DOMAIN = re.compile(rb"@((?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}([A-Za-z]{2,24}))(?![\w@(\[-]|\.\w)")
 _URL_USER = re.compile(rb"://[^\s/@]*\Z")
 _LOCAL_BYTES = 64  # RFC 5321
@@ -63,7 +69,10 @@ def email(data: bytes, at: int) -> Span | None:
     return start, domain.end()
 
 
-_V4 = re.compile(rb"(?<![\w.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w%]|\.\w|-[A-Za-z]|/\d)")
+_V4 = re.compile(rb"(?<![\w.])(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?![\w%]|\.\w|-[A-Za-z]|[/+]\d)")
+_V4_NOBODY = re.compile(
+    rb"(\d+)(?:\.\1){3}|1?2\.?34\.?56\.?78\Z|123\.45\.67\.89|\d+\.\d+\.0\.0"
+)  # typed in order; a network
 _VERSION = re.compile(
     rb"(?:\b(?:version|release|ver|v|section|chapter|clause|oid|build)[.:=]?\s?|[A-Za-z]/|[<>=~^]=?\s?)\Z", re.I
 )
@@ -86,6 +95,7 @@ def ipv4(data: bytes, at: int) -> Span | None:
         max(first, *others) > 255
         or sum(group >= _V4_HIGH for group in (first, *others)) < 2
         or _VERSION.search(data[max(at - 12, 0) : at])
+        or _V4_NOBODY.fullmatch(found[0])
     ):
         return None
     address = int.from_bytes(bytes((first, *others)))
@@ -96,12 +106,13 @@ def ipv4(data: bytes, at: int) -> Span | None:
 
 
 _V6 = re.compile(rb"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:.]{2,41}")
-_V6_SPECIAL = tuple(map(ip_network, ("2001:2::/48", "2001:10::/28", "2001:20::/28", "2001:db8::/32", "3fff::/20")))
+_V6_SPECIAL = tuple(map(ip_network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
 _V6_MIN_GROUPS = 3  # written ones: with fewer, `a[2000::3]` is a slice
 
 
 def ipv6(data: bytes, at: int) -> Span | None:
-    """A global unicast IPv6 address (2000::/3, documentation and benchmarking ranges apart), three groups or more written."""
+    """A global unicast IPv6 address (2000::/3 without what IANA keeps for protocols and documentation), three groups or more
+    written."""
     found = _V6.match(data, at)
     if found is None:
         return None
@@ -128,6 +139,15 @@ _IBAN_LENGTHS = {
 }
 _IBAN = re.compile(rb"(?<!\w)[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11,29}")
 
+# The registry's examples, and two that are printed everywhere.
+_IBAN_EXAMPLES = """DE89370400440532013000 GB29NWBK60161331926819 FR1420041010050500013M02606 NL91ABNA0417164300
+ES9121000418450200051332 IT60X0542811101000000123456 CH9300762011623852957 AT611904300234573201 BE68539007547034
+PL61109010140000071219812874 SE4550000000058398257466 NO9386011117947 DK5000400440116243 FI2112345600000785
+PT50000201231234567890154 IE29AIBK93115212345678 LU280019400644750000 GR1601101250000000012300695
+CZ6508000000192000145399 TR330006100519786457841326 SA0380000000608010167519 GB33BUKB20201555555555
+GB82WEST12345698765432"""
+_IBAN_NOBODY = frozenset(_IBAN_EXAMPLES.split())
+
 
 def iban(data: bytes, at: int) -> Span | None:
     """An International Bank Account Number in capitals, whole or in groups: its country's length, and check digits that fit."""
@@ -144,12 +164,12 @@ def iban(data: bytes, at: int) -> Span | None:
         return None
     plain = data[at:end].replace(b" ", b"").replace(b"-", b"").decode()
     digits = "".join(str(int(character, 36)) for character in plain[4:] + plain[:4])
-    return (at, end) if int(digits) % 97 == 1 else None
+    return (at, end) if int(digits) % 97 == 1 and plain not in _IBAN_NOBODY else None
 
 
 _CARD = re.compile(
-    rb"(?<![\w.+])(?<!\d[ ,-])(?<!\$)"
-    rb"(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})(?!\w|[.,-]\d| \d{3})"
+    rb"(?<![\w.+])(?<!\d[ ,-])(?<!\$)(?<!\w\()"  # an argument is a number
+    rb"(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{4,5})(?!\w|[.,-]\d| \d{3}| ?\*)"
 )
 # Prefix and length: Visa, Mastercard, American Express, Discover, Diners Club, JCB, UnionPay, Maestro.
 _ISSUER = re.compile(
@@ -157,6 +177,11 @@ _ISSUER = re.compile(
     rb"|(?:6011|64[4-9]\d|65\d\d)\d{12}\Z|3(?:0[0-5]|[689]\d)\d{11}\Z|35(?:2[89]|[3-8]\d)\d{12}\Z|62\d{14,17}\Z"
     rb"|(?:5018|5020|5038|5893|6304|6759|676[1-3])\d{9,15}\Z"
 )
+# Issuers' and processors' numbers for testing.
+_CARD_TESTS = b"""4012888888881881 4000056655665556 5105105105105100 5200828282828210 2223003122003222 378282246310005
+371449635398431 378734493671000 6011111111111117 6011000990139424 6011981111111113 30569309025904 38520000023237
+3530111333300000 3566002020360505 6200000000000005"""
+_CARD_NOBODY = frozenset(_CARD_TESTS.split())
 
 
 def card(data: bytes, at: int) -> Span | None:
@@ -165,7 +190,7 @@ def card(data: bytes, at: int) -> Span | None:
     if found is None:
         return None
     digits = found[0].replace(b" ", b"").replace(b"-", b"")
-    if not _ISSUER.match(digits) or len(set(digits)) < 3:
+    if not _ISSUER.match(digits) or len(set(digits)) < 3 or digits in _CARD_NOBODY:
         return None
     doubled = (sum(divmod(2 * (digit - 48), 10)) for digit in digits[-2::-2])
     return found.span() if (sum(doubled) + sum(digit - 48 for digit in digits[-1::-2])) % 10 == 0 else None
@@ -179,7 +204,10 @@ _SSN_NOBODY = {b"123456789", b"078051120", b"219099999"}  # a placeholder, and t
 def ssn(data: bytes, at: int) -> Span | None:
     """A US social security number in a range that is given out: with dashes anywhere, otherwise after "SSN" or its name."""
     found = _SSN.match(data, at)
-    if found is None or found[0].replace(found[1] or b"-", b"") in _SSN_NOBODY:
+    if found is None:
+        return None
+    digits = found[0].replace(found[1] or b"-", b"")
+    if digits in _SSN_NOBODY or len(set(digits)) < 4:  # 111-22-3333 is a sample
         return None
     return found.span() if found[1] == b"-" or _SSN_WORD.search(data[max(at - 50, 0) : at]) else None
 
@@ -312,8 +340,18 @@ def _groups(written: bytes) -> list[bytes]:
     return re.findall(rb"\d+", written)
 
 
+# What regulators keep for fiction: North America's, Ofcom, ARCEP, Bundesnetzagentur (Amtsblatt 7/2021, Mitteilung 148).
+_FICTION = re.compile(
+    rb"1?(?:555\d{7}|\d{3}55501\d\d)\Z"
+    rb"|(?:(?:00)?440?|0)(?:7700900|2079460|1632960|1(?:1[3-8]|[2-6]1)4960|1914980|2896496|2920180|8081570|3069990)\d{3}\Z"
+    rb"|(?:(?:00)?330?|0)(?:19900|26191|35301|46571|53649|63998)\d{4}\Z"
+    rb"|(?:(?:00)?490?|0)(?:3023125|6990009|4066969|2214710|8999998)\d{3}\Z"
+)
+
+
 def _is_fiction(written: bytes) -> bool:
-    return re.search(rb"\A1?(?:555\d{7}|\d{3}55501\d\d)\Z", b"".join(_groups(written))) is not None
+    """Whether a regulator keeps the number for fiction."""
+    return _FICTION.match(b"".join(_groups(written))) is not None
 
 
 def _international(data: bytes, at: int) -> Span | None:
@@ -346,7 +384,9 @@ def _trunk(data: bytes, at: int) -> Span | None:
         return None
     short = len(groups) == 2 and sizes[0] < 3  # 05 1234567
     address = b"." in found[0] and sizes[0] == 3 and max(sizes) < 4
-    other = address or sizes in ([5, 4], [3, 2, 4])  # the others: a US ZIP code, an SSN
+    clause = b"." in found[0] and len(sizes) > 3 and sizes != [2] * 5  # of a numbered list
+    year = len(groups) == 2 and re.match(rb"(?:19|20)\d\d\Z", groups[1])
+    other = address or clause or year or sizes in ([5, 4], [3, 2, 4], [2, 2, 7])  # a US ZIP code, an SSN, a date
     return None if short or other or _DATE.search(found[0]) else found.span()
 
 
