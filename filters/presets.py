@@ -8,6 +8,18 @@ Whether an unknown licence is accepted is not theirs to say.
 from __future__ import annotations
 
 from filters.gates import Gate
+from filters.published import PRESETS, REPETITION_BOUNDS
+
+__all__ = [
+    "CONDENSING_FAMILIES",
+    "DEFAULT_DOCUMENT_GATES",
+    "DEFAULT_SEED_GATES",
+    "FAITHFUL_FAMILIES",
+    "PRESETS",
+    "PROSE_FAMILIES",
+    "REPHRASING_FAMILIES",
+    "STRUCTURED_FAMILIES",
+]
 
 PROSE_FAMILIES = ("distill", "guided_rewrite", "textbook", "thought_aug", "wiki_clean")
 """Families whose generated text is running prose, so that prose heuristics hold for it."""
@@ -24,22 +36,6 @@ REPHRASING_FAMILIES = ("wiki_clean",)
 
 CONDENSING_FAMILIES = ("distill",)
 """Families that say the most important of what their source says."""
-
-REPETITION_BOUNDS = {  # Rae et al. 2021 (https://arxiv.org/abs/2112.11446), table A1
-    "duplicate_line_ratio": 0.30,
-    "duplicate_paragraph_ratio": 0.30,
-    "duplicate_line_char_ratio": 0.20,
-    "duplicate_paragraph_char_ratio": 0.20,
-    "top_2gram_char_ratio": 0.20,
-    "top_3gram_char_ratio": 0.18,
-    "top_4gram_char_ratio": 0.16,
-    "duplicate_5gram_char_ratio": 0.15,
-    "duplicate_6gram_char_ratio": 0.14,
-    "duplicate_7gram_char_ratio": 0.13,
-    "duplicate_8gram_char_ratio": 0.12,
-    "duplicate_9gram_char_ratio": 0.11,
-    "duplicate_10gram_char_ratio": 0.10,
-}
 
 
 def _quality(families: tuple[str, ...] = ()) -> tuple[Gate, ...]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from synth.config import Config
 from synth.errors import RecipeError, fail
 from synth.registry import Registry, Spec
+from synth.rows import SPAN
 
 RuleFunction = Callable[[pa.Table, Any], pa.Table]
 """(table, options) -> score columns. The table has the columns that the rule's Spec needs and perhaps others; the result
@@ -24,16 +25,20 @@ INPUTS = pa.schema(
         ("license", pa.string()),  # SPDX id; null = unknown
         ("language", pa.string()),  # as the source declares it; null = undeclared
         ("canary", pa.string()),  # the token that the seed's injected instruction asks for; null for an ordinary seed
+        ("reasoning", pa.large_string()),  # what the model thought before it wrote, which shards hold too; null = none
     ]
 )
 """The columns that a rule may need. Of a seed, `text` and `generated` are both the seed's text."""
+
+SPANS = pa.list_(pa.struct([field for field in SPAN if field.name != "doc_id"]))
+"""The type of the column that `Spec.spans` names: each text's finds, in order. It is no score: gates do not see it."""
 
 rules: Registry[RuleFunction] = Registry("rule")
 """All rules by name. Importing `filters.rules` adds the bundled ones; a user's own file adds its own in the same way."""
 
 
 def apply_rule(spec: Spec[RuleFunction], table: pa.Table, options: Config) -> pa.Table:
-    """The rule's score columns for `table` (columns of INPUTS, at least those it needs).
+    """The rule's score columns for `table` (columns of INPUTS, at least those it needs), and the spans that it found.
 
     RecipeError when the rule needs a column that is not there, or returns another number of rows than it was given.
     """
@@ -52,7 +57,8 @@ def apply_rule(spec: Spec[RuleFunction], table: pa.Table, options: Config) -> pa
 
 def score_schema(spec: Spec[RuleFunction], options: Config) -> pa.Schema:
     """The columns this rule writes, found by scoring no rows at all: for checking gates and routes before any work."""
-    return apply_rule(spec, INPUTS.empty_table(), options).schema
+    schema = apply_rule(spec, INPUTS.empty_table(), options).schema
+    return schema.remove(schema.get_field_index(spec.spans)) if spec.spans else schema
 
 
 def score_columns(spec: Spec[RuleFunction], options: Config) -> list[str]:

@@ -50,12 +50,13 @@ rules.add(
 rules.add(Spec("copy", 1, copying.CopyOptions, copying.score, ("generated", "seed_text")))
 rules.add(
     Spec(
-        "decontamination",
-        1,
+        decontamination.RULE,
+        2,
         decontamination.DecontaminationOptions,
         decontamination.score,
-        ("text",),
-        rungs=(Rung("decontamination", "contamination_checked", "contaminated_items", "contamination_hits"),),
+        ("text", "reasoning"),
+        rungs=(decontamination.RUNG,),
+        notes=decontamination.notes,
     )
 )
 rules.add(Spec("embedding", 1, embedding.EmbeddingOptions, embedding.score, ("generated", "seed_text")))
@@ -76,7 +77,7 @@ rules.add(Spec("injection", 1, injection.InjectionOptions, injection.score, ("ge
 rules.add(
     Spec(
         "language",
-        1,
+        2,
         language.LanguageOptions,
         language.score,
         ("generated",),
@@ -98,12 +99,13 @@ rules.add(Spec("openings", 1, openings.OpeningOptions, openings.score, ("generat
 rules.add(
     Spec(
         "pii",
-        1,
+        2,
         pii.PiiOptions,
         pii.score,
-        ("generated",),
+        ("text",),
         rungs=(Rung("pii", "pii_checked", "pii_found", "pii_kinds"),),
+        spans="pii_spans",
     )
 )
-rules.add(Spec("quality", 1, quality.QualityOptions, quality.score, ("generated",)))
-rules.add(Spec("statistics", 1, StatisticsOptions, statistics, ("generated",)))
+rules.add(Spec("quality", 2, quality.QualityOptions, quality.score, ("generated", "seed_text")))
+rules.add(Spec("statistics", 2, StatisticsOptions, statistics, ("generated",)))
