@@ -1,118 +1,146 @@
-"""The exact comparison inside one group: greedy in the order of precedence, with posting lists instead of all pairs.
+"""Who yields to whom: exact comparison of candidates, then one pass over the pairs that are near enough.
 
-A document is compared with those survivors only that share one of its rarest shingles. If it has s shingles and the
-threshold is t, whoever covers it shares at least t * s of them, and so at least one of any s - t * s + 1 (prefix
-filtering: Chaudhuri et al., ICDE 2006; Bayardo et al., WWW 2007). Ordered by how many texts of the group hold them, the
-prefix of a document made from a template holds what is its own, and its posting lists stay short.
+Pairs are compared on all processors. What is left is cheap and in order: a content's fate depends only on those before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from dedup.candidates import Indices
-from dedup.signatures import Uint64s
+from dedup.threads import in_ranges
+
+if TYPE_CHECKING:
+    from dedup.pairs_kernels import Bools, Edges, Groups, Int32s, Limits, Lists, Sets, Traits
+
+Indices = npt.NDArray[np.int64]
 
 NOBODY = -1
+_RANGE = 1024  # contents
+_ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The fate of N contents."""
+
+    partners: Int32s  # (N,) the survivor it yields to, or NOBODY
+    via: Indices  # (N,) the edge for which it does, or NOBODY: it yields because its group is full
+    spared: Indices  # (N,) of a survivor the strongest edge to a survivor with other facts, or NOBODY
+    unverified: Int32s  # (N,) the first hidden candidate, or NOBODY
+    edges: Edges
 
 
 def cover(
-    contents: Indices, released: npt.NDArray[np.bool_], shingles: Sequence[Uint64s], threshold: float
-) -> tuple[Indices, npt.NDArray[np.float64]]:
-    """For each document of one group, in the order of precedence, who covers it and their Jaccard similarity.
+    sets: Sets,
+    traits: Traits,
+    released: Bools,
+    limits: Limits,
+    lists: Lists,
+    groups: Groups,
+    agree: Callable[[Edges], Bools],
+    workers: int,
+) -> Verdicts:
+    """The verdicts on all contents. `agree` says for each edge whether the facts of the one are the other's.
 
-    `contents[i]` is the number of document i's content, equal for exact duplicates; `released[i]` marks a document that
-    always survives; `shingles[c]` are content c's sorted distinct shingle hashes. The answer is, per document, the
-    position of the covering survivor and the similarity, or NOBODY and NaN for a survivor. An exact duplicate of a
-    survivor is covered by it at 1.0; any other document by the most similar survivor before it, ties to the first.
+    Not all members of a long list are compared. So a content whose near neighbour yields to a survivor is compared with that
+    one as well, and all are settled again, until nothing new is found.
     """
-    codes, frequencies = _coded(shingles)
-    postings = _Postings(frequencies)
-    survivor_of: dict[int, int] = {}
-    indexed: list[int] = []
-    partners = np.full(len(contents), NOBODY, np.int64)
-    similarities = np.full(len(contents), np.nan)
-    for document, content in enumerate(contents.tolist()):
-        if not released[document]:
-            if content in survivor_of:
-                partners[document], similarities[document] = survivor_of[content], 1.0
-                continue
-            found = postings.most_similar(codes[content], threshold)
-            if found:
-                partners[document], similarities[document] = indexed[found[0]], found[1]
-                continue
-        if content not in survivor_of:
-            survivor_of[content] = document
-            indexed.append(document)
-            postings.add(codes[content])
-    return partners, similarities
+    edges, unverified = _compared(sets, traits, limits, lists, workers)
+    agreeing = agree(edges)
+    tried = np.empty(0, np.int64)
+    for _ in range(_ROUNDS):
+        partners, via, spared = _settled(sets, released, edges, agreeing, groups)
+        pairs = np.setdiff1d(
+            _further(partners, edges), np.append(tried, _keys(edges.ones, edges.others, len(released)))
+        )
+        more = _compared_pairs(sets, traits, limits, pairs, len(released), workers)
+        if not len(more.ones):
+            break
+        tried = np.append(tried, pairs)
+        edges, agreeing = _merged(edges, more, np.append(agreeing, agree(more)))
+    return Verdicts(partners, via, spared, unverified, edges)
 
 
-class _Postings:
-    """The shingle sets of survivors, numbered as they were added, and for each shingle the survivors that hold it."""
-
-    def __init__(self, frequencies: Indices) -> None:
-        """`frequencies[code]`: how many sets can be added that hold this shingle."""
-        self._starts = np.cumsum(frequencies) - frequencies
-        self._filled = np.zeros(len(frequencies), np.int64)
-        self._entries = np.empty(int(frequencies.sum()), np.int32)
-        self._marked = np.zeros(len(frequencies), bool)
-        self._sets: list[Indices] = []
-        self._sizes = np.empty(16, np.int64)
-
-    def add(self, codes: Indices) -> None:
-        number = len(self._sets)
-        self._entries[self._starts[codes] + self._filled[codes]] = number
-        self._filled[codes] += 1
-        self._sets.append(codes)
-        if number == len(self._sizes):
-            self._sizes = np.concatenate([self._sizes, np.empty_like(self._sizes)])
-        self._sizes[number] = len(codes)
-
-    def most_similar(self, codes: Indices, threshold: float) -> tuple[int, float] | None:
-        """The number and similarity of the most similar set at or above `threshold`, the first among equals; or None."""
-        candidates = self._candidates(codes, threshold)
-        if not len(candidates):
-            return None
-        overlaps = self._overlaps(codes, candidates)
-        similarities = overlaps / (len(codes) + self._sizes[candidates] - overlaps)
-        best = int(np.argmax(similarities))
-        return (int(candidates[best]), float(similarities[best])) if similarities[best] >= threshold else None
-
-    def _candidates(self, codes: Indices, threshold: float) -> Indices:
-        """Numbers, ascending, of the sets that can still reach `threshold`: counted on the prefix, bounded on the rest."""
-        size = len(codes)
-        prefix = codes[: size - int(threshold * size) + 1]
-        held = prefix[self._filled[prefix] > 0]
-        starts = self._starts[held]
-        slices = zip(starts.tolist(), (starts + self._filled[held]).tolist(), strict=True)
-        lists = [self._entries[start:end] for start, end in slices]
-        if not lists:
-            return np.empty(0, np.int64)
-        shared = np.bincount(np.concatenate(lists), minlength=len(self._sets))
-        # J >= t means an overlap of at least t / (1 + t) of both sizes together; the half absorbs rounding.
-        needed = threshold / (1 + threshold) * (size + self._sizes[: len(self._sets)]) - 0.5
-        return np.flatnonzero((shared > 0) & (shared + (size - len(prefix)) >= needed))
-
-    def _overlaps(self, codes: Indices, candidates: Indices) -> Indices:
-        """How many shingles each candidate shares with `codes`. No candidate is empty: it shares one at least."""
-        self._marked[codes] = True
-        held = self._marked[np.concatenate([self._sets[number] for number in candidates.tolist()])]
-        self._marked[codes] = False
-        ends = np.cumsum(self._sizes[candidates])
-        return np.add.reduceat(held, ends - self._sizes[candidates], dtype=np.int64)
+def jaccard(sets: Sets, edges: Edges) -> npt.NDArray[np.float64]:
+    """The similarity of each edge's two sets."""
+    sizes = sets.ends - sets.starts
+    shared = edges.shared.astype(np.int64)
+    return np.asarray(shared / np.maximum(sizes[edges.ones] + sizes[edges.others] - shared, 1))
 
 
-def _coded(shingles: Sequence[Uint64s]) -> tuple[list[Indices], Indices]:
-    """The shingles as numbers 0.. from the rarest to the commonest in the group, sorted in each set; and how many sets
-    hold each number. Any fixed order gives the same verdicts; this one makes the prefixes selective."""
-    sizes = [len(one) for one in shingles]
-    _, inverse, counts = np.unique(np.concatenate(shingles), return_inverse=True, return_counts=True)
-    by_rarity = np.argsort(counts, kind="stable")
-    rank = np.empty(len(counts), np.int64)
-    rank[by_rarity] = np.arange(len(counts))
-    codes = np.split(rank[inverse], np.cumsum(sizes)[:-1])
-    return [np.sort(one) for one in codes], counts[by_rarity]
+def _compared(sets: Sets, traits: Traits, limits: Limits, lists: Lists, workers: int) -> tuple[Edges, Int32s]:
+    from dedup.pairs_kernels import ALL_OF, ENDS_OF, Edges, compare
+
+    unverified = np.full(len(traits.judged), NOBODY, np.int32)
+    most = lists.of.shape[1] * max(ALL_OF, 2 * ENDS_OF)  # others that a content can meet
+
+    def work(first: int, last: int) -> Edges:
+        room = most * (last - first)
+        slots = np.full(1 << (2 * most).bit_length(), -1, np.int64)
+        edges = Edges(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32))
+        count = compare(first, last, sets, traits, limits, lists, slots, edges, unverified)
+        return Edges(*(column[:count].copy() for column in edges))
+
+    parts = in_ranges(work, len(traits.judged), _RANGE, workers)
+    if not parts:
+        return _no_edges(), unverified
+    return Edges(*(np.concatenate(column) for column in zip(*parts, strict=True))), unverified
+
+
+def _settled(
+    sets: Sets, released: Bools, edges: Edges, agreeing: Bools, groups: Groups
+) -> tuple[Int32s, Indices, Indices]:
+    from dedup.pairs_kernels import settle
+
+    count = len(released)
+    bounds = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(edges.ones, minlength=count), out=bounds[1:])
+    partners, via, spared = np.empty(count, np.int32), np.empty(count, np.int64), np.empty(count, np.int64)
+    groups.survivors[:] = 0
+    settle(released, bounds, edges.others, jaccard(sets, edges), agreeing, groups, via, spared, partners)
+    return partners, via, spared
+
+
+def _further(partners: Int32s, edges: Edges) -> Indices:
+    """Pairs, as keys: a survivor that is not released or compared yet, and the survivor that a near neighbour yields to."""
+    ones, others = edges.ones.astype(np.int64), edges.others
+    chained = (partners[ones] == NOBODY) & (partners[others] != NOBODY)
+    return np.unique(_keys(ones[chained], partners[others[chained]], len(partners)))
+
+
+def _keys(ones: npt.NDArray[np.integer], others: npt.NDArray[np.integer], count: int) -> Indices:
+    return ones.astype(np.int64) * count + others
+
+
+def _compared_pairs(sets: Sets, traits: Traits, limits: Limits, keys: Indices, count: int, workers: int) -> Edges:
+    from dedup.pairs_kernels import Edges, compare_pairs
+
+    ones, others = (keys // count).astype(np.int32), (keys % count).astype(np.int32)
+    shared = np.zeros(len(keys), np.int32)
+
+    def work(first: int, last: int) -> None:
+        compare_pairs(sets, traits, limits, ones[first:last], others[first:last], shared[first:last])
+
+    in_ranges(work, len(keys), _RANGE, workers)
+    near = shared > 0
+    return Edges(ones[near], others[near], shared[near])
+
+
+def _merged(edges: Edges, more: Edges, agreeing: Bools) -> tuple[Edges, Bools]:
+    """Both, by their `ones`."""
+    from dedup.pairs_kernels import Edges
+
+    both = [np.concatenate(pair) for pair in zip(edges, more, strict=True)]
+    order = np.argsort(both[0], kind="stable")
+    return Edges(*(column[order] for column in both)), agreeing[order]
+
+
+def _no_edges() -> Edges:
+    from dedup.pairs_kernels import Edges
+
+    return Edges(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.int32))

@@ -1,29 +1,44 @@
 """MinHash signatures and the hashes of their bands: sketches that propose which texts to compare.
 
-A signature is that of datasketch 2's scheme `affine32`, bit for bit: h = fmix32(SHA-1 of the shingle, its first four
-bytes) and, per permutation k, the minimum of a_k * h + b_k mod 2^32 over the text's shingles.
+A text's shingles are the runs of `shingle_words` tokens of its normalised form, each as a 64-bit hash (`dedup.kernels` says
+how it is made). A signature is that of datasketch 2's scheme `affine32` over these hashes, bit for bit: h = fmix32(the lower
+half of the hash) and, per permutation k, the minimum of a_k * h + b_k mod 2^32 over the text's shingles.
+
+Two shingles of n share a hash with a probability below n^2 / 2^65 (3e-6 for ten million), and then two similarities are
+wrong by one shingle: exact for all that follows. Nothing is drawn, because signatures are kept and compared with later ones;
+so who tries hard enough can write two shingles of one hash. Texts equal in all their tokens are told by SHA-256.
 """
 
 from __future__ import annotations
 
-import hashlib
-from typing import Annotated, Any, Self
+import secrets
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from dedup.text import word_shingles
+from dedup.columns import Workspace, digests_of, each_batch, tokens_of
 from synth.config import Config
+
+if TYPE_CHECKING:
+    from dedup.kernels import Tokens
+    from synth.text.buffers import TextBytes
+
+SHINGLE_VERSION = 2
+"""Raised by hand when the hash of any shingle changes: all signatures change with it. 1 was SHA-1."""
 
 EMPTY = np.uint32(2**32 - 1)
 """Every value of the signature of a text without shingles, as in datasketch. Such texts are never candidates."""
 
-_BLOCK_SHINGLES = 1024  # shingles permuted at once: 112 x 1024 x 4 bytes stay inside a core's second-level cache
-
 Uint32s = npt.NDArray[np.uint32]
 Uint64s = npt.NDArray[np.uint64]
+Int64s = npt.NDArray[np.int64]
+
+_NO_COUNTS = np.empty(0, np.int64)
+_SLOT_SEED = np.uint64(secrets.randbits(64) | 1)  # of hash tables, so that nobody can fill one place of them
 
 
 class MinHashConfig(Config):
@@ -56,28 +71,53 @@ DEFAULT = MinHashConfig()
 """FineWeb's parameters."""
 
 
-def shingle_hashes(text: str, size: int) -> Uint64s:
-    """The text's shingles as sorted distinct 64-bit hashes: the first eight bytes of each shingle's SHA-1, little-endian.
+class Sketches(NamedTuple):
+    """What is known of N texts without comparing them."""
 
-    Their low halves are datasketch's `sha1_hash32`. Among n shingles two share a hash with a probability below
-    n^2 / 2^65 (3e-6 for ten million), and then two similarities are wrong by one shingle: exact for all that follows.
-    """
-    sha1 = hashlib.sha1
-    raw = b"".join([sha1(shingle).digest()[:8] for shingle in word_shingles(text, size)])
-    return np.unique(np.frombuffer(raw, "<u8").astype(np.uint64, copy=False))
+    signatures: Uint32s  # (N, permutations)
+    shingle_counts: Int64s  # distinct ones
+    digests: pa.StringArray  # `exact_digest` of each
 
 
-def minhash_signatures(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig = DEFAULT) -> Uint32s:
+def minhash_signatures(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig = DEFAULT, workers: int = 1) -> Uint32s:
     """The signatures of `texts`, shape (N, permutations), uint32. Null and too short texts give `EMPTY` throughout.
 
-    Memory beyond the result is bounded by the longest text's shingles, not by their number times the permutations.
+    `texts` is string or large_string, of any chunks and slices. `workers` threads share the work; their number changes no
+    result. Memory beyond the result is bounded by the longest text, not by its shingles times the permutations. TypeError
+    for another type, ValueError for a text that is not UTF-8. The first call of an installation compiles (10 s).
     """
-    multipliers, offsets = _permutations(config)
     signatures = np.full((len(texts), config.permutations), EMPTY, np.uint32)
-    for row, text in enumerate(texts):
-        hashes = shingle_hashes(text.as_py() or "", config.shingle_words).astype(np.uint32)
-        _fold(_fmix32(hashes), multipliers, offsets, signatures[row])
+
+    def work(first: int, batch: TextBytes, space: Workspace) -> None:
+        _sign(tokens_of(batch, space), space, config, signatures[first : first + len(batch.starts)], _NO_COUNTS)
+
+    each_batch(texts, work, workers)
     return signatures
+
+
+def sketches(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig = DEFAULT, workers: int = 1) -> Sketches:
+    """Signatures, numbers of shingles and exact digests of `texts` in one go (see `minhash_signatures`)."""
+    signatures = np.full((len(texts), config.permutations), EMPTY, np.uint32)
+    counts = np.zeros(len(texts), np.int64)
+
+    def work(first: int, batch: TextBytes, space: Workspace) -> list[str]:
+        tokens, rows = tokens_of(batch, space), slice(first, first + len(batch.starts))
+        _sign(tokens, space, config, signatures[rows], counts[rows])
+        return digests_of(tokens)
+
+    digests = [digest for some in each_batch(texts, work, workers) for digest in some]
+    return Sketches(signatures, counts, pa.array(digests, pa.string()))
+
+
+def shingle_sets(texts: pa.Array | pa.ChunkedArray, size: int, workers: int = 1) -> tuple[Uint64s, Int64s]:
+    """The shingles of `size` tokens of each text as sorted distinct 64-bit hashes, one text after the other, and N + 1
+    offsets: those of text k are `hashes[offsets[k] : offsets[k + 1]]`. A text with fewer tokens has none, a null neither."""
+    counts = np.zeros(len(texts) + 1, np.int64)
+
+    def work(first: int, batch: TextBytes, space: Workspace) -> Uint64s:
+        return _shingle(tokens_of(batch, space), space, size, counts[first + 1 : first + 1 + len(batch.starts)])
+
+    return np.concatenate([np.empty(0, np.uint64), *each_batch(texts, work, workers)]), np.cumsum(counts)
 
 
 def band_hashes(signatures: npt.NDArray[Any], config: MinHashConfig = DEFAULT) -> Uint64s:
@@ -94,31 +134,28 @@ def band_hashes(signatures: npt.NDArray[Any], config: MinHashConfig = DEFAULT) -
     return hashes
 
 
-def _permutations(config: MinHashConfig) -> tuple[Uint32s, Uint32s]:
-    """The parameters a (odd, so that each permutation is a bijection) and b, as columns."""
+@lru_cache(maxsize=8)
+def permutations(config: MinHashConfig) -> tuple[Uint32s, Uint32s]:
+    """The parameters a (odd, so that each permutation is a bijection) and b."""
     # RandomState is part of the scheme's definition: its stream is frozen, and other parameters would be other signatures.
     state = np.random.RandomState(config.seed)
     multipliers = state.randint(0, 2**31, config.permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    offsets = state.randint(0, 2**32, config.permutations, dtype=np.uint32)
-    return multipliers[:, None], offsets[:, None]
+    return multipliers, state.randint(0, 2**32, config.permutations, dtype=np.uint32)
 
 
-def _fold(hashes: Uint32s, multipliers: Uint32s, offsets: Uint32s, signature: Uint32s) -> None:
-    """Lower `signature` in place to the minima of the permuted hashes, a block of shingles at a time."""
-    for start in range(0, len(hashes), _BLOCK_SHINGLES):
-        permuted = multipliers * hashes[start : start + _BLOCK_SHINGLES]
-        permuted += offsets
-        np.minimum(signature, permuted.min(axis=1), out=signature)
+def _sign(texts: Tokens, space: Workspace, config: MinHashConfig, signatures: Uint32s, counts: Int64s) -> None:
+    from dedup.kernels import sign_all
+
+    scratch = space.scratch(texts)
+    sign_all(texts, config.shingle_words, *permutations(config), scratch, _SLOT_SEED, signatures, counts)
 
 
-def _fmix32(values: Uint32s) -> Uint32s:
-    """MurmurHash3's 32-bit finaliser."""
-    values = values ^ (values >> np.uint32(16))
-    values = values * np.uint32(0x85EBCA6B)
-    values ^= values >> np.uint32(13)
-    values *= np.uint32(0xC2B2AE35)
-    values ^= values >> np.uint32(16)
-    return values
+def _shingle(texts: Tokens, space: Workspace, size: int, counts: Int64s) -> Uint64s:
+    from dedup.kernels import shingle_all
+
+    hashes = np.empty(int(texts.counts.sum()), np.uint64)
+    used = shingle_all(texts, size, space.scratch(texts), _SLOT_SEED, hashes, counts)
+    return hashes[:used].copy()
 
 
 def _fmix64(values: Uint64s) -> Uint64s:

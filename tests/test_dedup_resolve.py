@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dedup.sets
 from dedup import (
     DUPLICATES,
     MinHashConfig,
@@ -27,10 +28,14 @@ from dedup import (
     exact_digest,
     find_duplicates,
     minhash_signatures,
+    shingle_sets,
     word_shingles,
 )
 from dedup.candidates import candidate_groups
+from dedup.sets import read_texts
+from dedup.signatures import EMPTY
 from synth.errors import IntegrityError, SourceError, SynthError
+from tests import duplicates_oracle as oracle
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parent.parent
@@ -43,11 +48,11 @@ def rows_of(*texts: str, released: Sequence[int] = ()) -> list[Row]:
     return [{"doc_id": f"d{at:05d}", "text": text, "released": at in released} for at, text in enumerate(texts)]
 
 
+SCHEMA = pa.schema([(name, "string") for name in ("doc_id", "text", "family", "root_id")] + [("released", "bool")])
+
+
 def verdicts(rows: Sequence[Row], config: ResolveConfig | None = None) -> dict[str, Row]:
-    table = pa.Table.from_pylist(
-        list(rows), pa.schema([("doc_id", "string"), ("text", "string"), ("released", "bool")])
-    )
-    found = find_duplicates(table, config or ResolveConfig())
+    found = find_duplicates(pa.Table.from_pylist(list(rows), SCHEMA), config or ResolveConfig())
     assert found.schema == DUPLICATES
     return {row["doc_id"]: row for row in found.to_pylist()}
 
@@ -61,50 +66,46 @@ def similarity(left: str, right: str, size: int) -> float:
     return len(one & other) / len(one | other) if one or other else 0.0
 
 
-def brute_force(rows: Sequence[Row], threshold: float, size: int) -> dict[str, Row]:
-    """All pairs, from the definition."""
-    survivors: list[Row] = []
-    verdicts = {}
-    for row in sorted(rows, key=lambda row: (not row["released"], -len(row["text"].encode()), row["doc_id"])):
-        digest = exact_digest(row["text"])
-        copies = [one for one in survivors if exact_digest(one["text"]) == digest != exact_digest("")]
-        near = [(similarity(row["text"], one["text"], size), -at, one) for at, one in enumerate(survivors)]
-        near = [found for found in near if found[0] >= threshold]
-        verdict = {"doc_id": row["doc_id"], "keep": True, "cluster_id": row["doc_id"]}
-        verdict |= {"partner_id": None, "jaccard": None, "reason": None}
-        if copies or near:
-            jaccard, _, partner = (1.0, 0, copies[0]) if copies else max(near, key=lambda found: found[:2])
-            reason = "exact_duplicate" if copies else "near_duplicate"
-            verdict |= {"keep": False, "cluster_id": partner["doc_id"], "partner_id": partner["doc_id"]}
-            verdict |= {"jaccard": jaccard, "reason": reason}
-        if row["released"] or verdict["keep"]:
-            survivors.append(row)
-        if not row["released"]:
-            verdicts[row["doc_id"]] = verdict
-    return verdicts
+def without_evidence(found: dict[str, Row]) -> dict[str, Row]:
+    return {doc_id: {name: row[name] for name in row if name != "facts"} for doc_id, row in found.items()}
 
 
 @st.composite
 def corpora(draw: st.DrawFn) -> list[Row]:
     """Small sets of texts that share much: edits of few bases over few words, with noise that normalisation removes."""
-    word = st.sampled_from(["ant", "bee", "Cat", "dog", "é", "北"])
+    word = st.sampled_from(["ant", "bee", "Cat", "dog", "é", "北", "7", "8", ". Elk", ". elk"])
     bases = draw(st.lists(st.lists(word, max_size=14), min_size=1, max_size=3))
     rows = []
     for at in range(draw(st.integers(0, 10))):
         words = list(draw(st.sampled_from(bases)))
+        words = words[: draw(st.sampled_from([len(words), len(words) // 2]))]
         for _ in range(draw(st.integers(0, 2))):
             words.insert(draw(st.integers(0, len(words))), draw(word))
         text = draw(st.sampled_from([" ", ", ", "\n"])).join(words) + draw(st.sampled_from(["", ".", " ?!"]))
-        rows.append({"doc_id": f"d{at}", "text": text, "released": draw(st.integers(0, 3)) == 0})
+        family, root = draw(st.sampled_from([None, "a", "b"])), draw(st.sampled_from([None, "r", "s"]))
+        released = draw(st.integers(0, 3)) == 0
+        rows.append({"doc_id": f"d{at}", "text": text, "released": released, "family": family, "root_id": root})
     return draw(st.permutations(rows))
 
 
-@settings(max_examples=150, deadline=None)
-@given(corpora(), st.sampled_from([0.5, 0.6, 0.75, 1.0]))
-def test_verdicts_are_those_of_all_pairs(rows: list[Row], threshold: float) -> None:
-    expected = brute_force(rows, threshold, CERTAIN.shingle_words)
-    found = verdicts(rows, ResolveConfig(jaccard=threshold, minhash=CERTAIN))
-    assert found == expected
+configs = st.builds(
+    ResolveConfig,
+    jaccard=st.sampled_from([0.5, 0.6, 0.75, 1.0]),
+    sibling_jaccard=st.sampled_from([0.6, 0.8]),
+    containment=st.sampled_from([0.6, 0.95]),
+    boilerplate_share=st.sampled_from([0.3, 1.0]),
+    boilerplate_documents=st.just(2),
+    min_shingles=st.integers(1, 3),
+    minhash=st.just(CERTAIN),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(corpora(), configs)
+def test_verdicts_are_those_of_all_pairs(rows: list[Row], config: ResolveConfig) -> None:
+    """Every band has one row, and in so few texts every shared shingle proposes: nothing is missed."""
+    found = verdicts(rows, config)
+    assert without_evidence(found) == oracle.find_duplicates(rows, config)
     assert list(found) == [row["doc_id"] for row in rows if not row["released"]]
 
 
@@ -124,10 +125,16 @@ def real_texts(count: int, words: int = 300) -> list[str]:
     return [" ".join(every[at * words : (at + 1) * words]) for at in range(count)]
 
 
+def plain_word(rng: random.Random) -> str:
+    return "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=8))
+
+
 def edited(text: str, edits: int, rng: random.Random) -> str:
+    """With so many of its plain words (lower case, no digit) replaced."""
     words = text.split()
-    for at in rng.sample(range(len(words)), edits):
-        words[at] = f"edit{rng.getrandbits(32):08x}"
+    plain = [at for at, word in enumerate(words) if word.isalpha() and word.islower()]
+    for at in rng.sample(plain, edits):
+        words[at] = plain_word(rng)
     return " ".join(words)
 
 
@@ -141,7 +148,8 @@ def real_corpus() -> list[Row]:
 
 
 def test_every_drop_is_justified_and_close_pairs_are_found() -> None:
-    rows = real_corpus()
+    """And all pairs find nothing else: rare shingles propose what fourteen bands miss."""
+    rows = real_corpus()[:400]
     by_id = {row["doc_id"]: row["text"] for row in rows}
     found = verdicts(rows)
     for verdict in found.values():
@@ -152,30 +160,24 @@ def test_every_drop_is_justified_and_close_pairs_are_found() -> None:
         assert found[verdict["partner_id"]]["keep"]
         assert verdict["cluster_id"] == verdict["partner_id"]
         assert verdict["jaccard"] == similarity(text, partner, 5) >= 0.75
+        assert verdict["doc_shingles"] == len(word_shingles(text))
         assert (verdict["reason"] == "exact_duplicate") == (exact_digest(text) == exact_digest(partner))
         assert len(partner.encode()) >= len(text.encode())
     ids = list(by_id)
     for at in range(0, len(rows), 4):
         # The passage, its copy and its single edit (J about 0.967) leave one survivor at most: the fourth may cover all.
         assert sum(found[doc_id]["keep"] for doc_id in ids[at : at + 3]) <= 1
-    expected = brute_force_kept_near(rows)
-    missed = expected - {doc_id for doc_id, verdict in found.items() if not verdict["keep"]}
-    assert len(missed) <= 0.1 * len(rows) / 4
-
-
-def brute_force_kept_near(rows: Sequence[Row]) -> set[str]:
-    """The ids that all pairs within each passage's four variants would drop; the passages themselves do not overlap."""
-    dropped: set[str] = set()
-    for at in range(0, len(rows), 4):
-        found = brute_force(rows[at : at + 4], 0.75, 5)
-        dropped |= {doc_id for doc_id, verdict in found.items() if not verdict["keep"]}
-    return dropped
+    assert without_evidence(found) == oracle.find_duplicates(rows, ResolveConfig())
 
 
 def test_other_groups_do_not_matter() -> None:
     rows = real_corpus()[:80]
     others = [
-        {"doc_id": f"0{at}", "text": f"{edited('x ' * 50, 49, random.Random(at // 2))} {at}", "released": at % 3 == 0}
+        {
+            "doc_id": f"0{at}",
+            "text": f"{edited('x ' * 50, 49, random.Random(at // 2))} {plain(at)}",
+            "released": at % 3 == 0,
+        }
         for at in range(60)
     ]
     together = verdicts([*others[:30], *rows, *others[30:]])
@@ -183,19 +185,24 @@ def test_other_groups_do_not_matter() -> None:
     assert sum(not together[row["doc_id"]]["keep"] for row in others if not row["released"]) > 5
 
 
-def template(count: int, facts: int) -> list[str]:
-    """Documents of 100 words in one template, `facts` of them its own."""
+def plain(*numbers: int) -> str:
+    """A word of its own without a digit for these numbers."""
+    return "x".join("".join("abcdefghij"[int(digit)] for digit in str(number)) for number in numbers)
+
+
+def template(count: int, own: int, digits: bool = False) -> list[str]:
+    """Documents of 100 words in one template, `own` of them their own: numbers, or plain words."""
     texts = []
     for number in range(count):
-        words = [f"template{at}" for at in range(100)]
-        for fact in range(facts):
-            words[fact * (100 // facts) + 2] = f"fact{number}x{fact}"
+        words = [f"template{plain(at)}" for at in range(100)]
+        for at in range(own):
+            words[at * (100 // own) + 2] = f"{number}.{at}" if digits else f"own{plain(number, at)}"
         texts.append(" ".join(words))
     return texts
 
 
-def test_one_template_with_other_facts_loses_nothing() -> None:
-    """4 facts in 100 words: J = 0.655. Bands put hundreds of them into one component; none is a duplicate."""
+def test_one_template_with_other_words_loses_nothing() -> None:
+    """4 own words in 100: J = 0.655. Bands put hundreds of them into one component; none is a duplicate."""
     texts = template(500, 4)
     groups = candidate_groups(band_hashes(minhash_signatures(pa.array(texts))))
     assert np.bincount(groups).max() > 400
@@ -204,15 +211,28 @@ def test_one_template_with_other_facts_loses_nothing() -> None:
 
 
 def test_a_template_that_hardly_differs_keeps_one() -> None:
-    """1 fact in 100 words: J = 0.90."""
-    texts = template(300, 1)
+    """1 own word in 100: J = 0.90. As long as so few documents are no family whose boilerplate is known."""
+    texts = template(99, 1)
     assert 0.85 < similarity(texts[0], texts[1], 5) < 0.95
     assert len(kept(rows_of(*texts))) == 1
 
 
+def test_a_template_whose_numbers_differ_keeps_all() -> None:
+    """1 number in 100 words: J = 0.90, and each says something else. The verdict says what."""
+    found = verdicts(rows_of(*template(99, 1, digits=True)))
+    assert all(row["keep"] for row in found.values())
+    spared = [row for row in found.values() if row["spared"]]
+    assert len(spared) == 98  # all but the first, which is compared with nobody
+    for row in spared:
+        assert row["spared"] == "other_facts"
+        assert row["jaccard"] > 0.75
+        assert json.loads(row["facts"]) == {"lacking": [f"{int(row['doc_id'][1:])}.0"]}
+        assert row["near_id"] != row["doc_id"]
+
+
 def test_chains_lose_only_what_a_survivor_covers() -> None:
     """A ~ B ~ C where only neighbours are similar: A covers B, and nobody covers C. Components would keep A alone."""
-    words = [f"w{at:03d}" for at in range(240)]
+    words = [f"w{plain(at)}" for at in range(1000, 1240)]
     # Windows that move by 20 of 200 words: J of neighbours about 0.81, of the next 0.66. The longer comes first: A, B, C.
     texts = [" ".join(words[at * 20 : at * 20 + 200 - at]) for at in range(3)]
     texts += [" ".join(f"v{word}" for word in text.split()) for text in texts]
@@ -225,7 +245,7 @@ def test_chains_lose_only_what_a_survivor_covers() -> None:
 
 def test_partner_is_the_most_similar_survivor() -> None:
     """Two survivors cover the last document; it names the closer one, which is not the first."""
-    words = [f"w{at}" for at in range(260)]
+    words = [f"w{plain(at)}" for at in range(1000, 1260)]
     far, near = " ".join(words[:200]) + " " * 200, " ".join(words[28:228]) + " " * 100
     last = " ".join(words[20:220])
     assert similarity(far, near, 5) < 0.76 <= similarity(far, last, 5) < similarity(near, last, 5)
@@ -238,7 +258,7 @@ def test_partner_is_the_most_similar_survivor() -> None:
 @pytest.mark.parametrize("longer", [0, 1])
 def test_of_equally_similar_survivors_the_first_is_partner(longer: int) -> None:
     """Windows 20 words before and after the last document cover it equally: the longer of them is named."""
-    words = [f"w{at:03d}" for at in range(240)]
+    words = [f"w{plain(at)}" for at in range(1000, 1240)]
     texts = [" ".join(words[:200]), " ".join(words[40:]), " ".join(words[20:220])]
     texts[longer] += " ..."
     found = verdicts(rows_of(*texts), ResolveConfig(minhash=MinHashConfig(bands=112, rows=1)))
@@ -252,7 +272,7 @@ def test_of_equally_similar_survivors_the_first_is_partner(longer: int) -> None:
 )
 def test_the_threshold_is_reached_by_equality(threshold: float, reason: str | None) -> None:
     config = ResolveConfig(jaccard=threshold, minhash=MinHashConfig(bands=112, rows=1, shingle_words=1))
-    found = verdicts(rows_of("ant bee cat dog", "ant bee cat"), config)
+    found = verdicts(rows_of("ant bee cat dog elk fox gnu", "ant bee cat dog elk fox owl"), config)
     assert [row["reason"] for row in found.values()] == [None, reason]
 
 
@@ -320,8 +340,52 @@ def test_given_sketches_are_used() -> None:
     signed = table.append_column("signature", pa.array(signatures, pa.list_(pa.uint32())))
     signed = signed.append_column("exact_digest", pa.array([exact_digest(row["text"]) for row in rows]))
     assert find_duplicates(signed).equals(find_duplicates(table))
-    no_sketch = table.append_column("signature", pa.array([[]] * len(rows), pa.list_(pa.uint32())))
-    assert set(find_duplicates(no_sketch)["reason"].to_pylist()) == {None, "exact_duplicate"}
+
+
+@pytest.mark.parametrize("by", ["signature", "digest"])
+def test_what_matches_a_text_out_of_reach_is_unverified_and_stays(by: str) -> None:
+    """The released text is null; only what was stored of it is there. A match is a question, never a drop."""
+    text, other, third = real_texts(3)
+    table = pa.Table.from_pylist(rows_of(text, other, third, released=[0]), SCHEMA)
+    stored = minhash_signatures(pa.array([text, text if by == "signature" else other, third])).tolist()
+    digests = [exact_digest(text), exact_digest(text if by == "digest" else other), exact_digest(third)]
+    table = table.append_column("signature", pa.array(stored, pa.list_(pa.uint32())))
+    table = table.append_column("exact_digest", pa.array(digests))
+    texts = pa.array([None, other, third], pa.string())
+    found = find_duplicates(table.set_column(1, "text", texts)).to_pylist()
+    assert [(row["keep"], row["spared"], row["near_id"]) for row in found] == [
+        (True, "unverified", "d00000"),
+        (True, None, None),
+    ]
+    assert found[0]["jaccard"] is None
+    reached = find_duplicates(table).to_pylist()  # with the text, the comparison says no, unless the digests are equal
+    assert [row["reason"] for row in reached] == ["exact_duplicate" if by == "digest" else None, None]
+    assert [row["spared"] for row in reached] == [None, None]
+
+
+def test_sketches_made_here_are_those_of_the_texts() -> None:
+    texts = pa.array([*real_texts(20), "one two", "", None, "人工智能改变世界"], pa.large_string())
+    table = pa.table({"doc_id": [f"d{at}" for at in range(len(texts))], "text": texts})
+    read = read_texts(table, MinHashConfig(), None, 2)
+    expected = minhash_signatures(texts)
+    assert (read.bands == band_hashes(expected).T).all()
+    assert read.signed.tolist() == (expected != EMPTY).any(axis=1).tolist()
+    assert read.digests.to_pylist() == [exact_digest(text or "") for text in texts.to_pylist()]
+    hashes, offsets = shingle_sets(texts, 5)
+    assert (read.sets.hashes == hashes).all()
+    assert (read.sets.starts == offsets[:-1]).all() and (read.sets.ends == offsets[1:]).all()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_characters_that_become_many_tokens_have_room(in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three bytes become six tokens: four times as many shingles as a text of that size has at most otherwise."""
+    monkeypatch.setattr(dedup.sets, "IN_MEMORY_BYTES", 1 << 20 if in_memory else 0)
+    squares = [chr(code) for code in range(0x3300, 0x3358)]
+    texts = ["".join(random.Random(at).choices(squares, k=2000)) for at in range(3)]
+    table = pa.table({"doc_id": ["a", "b", "c"], "text": texts})
+    sets = read_texts(table, MinHashConfig(), None, 1).sets
+    assert len(sets.hashes) > sum(len(text.encode()) for text in texts) // 2
+    assert (sets.hashes == shingle_sets(table["text"], 5)[0]).all()
 
 
 def table_of(**columns: Any) -> pa.Table:
@@ -356,38 +420,16 @@ def test_wrong_tables_are_refused(table: pa.Table, kind: type[SynthError], words
         find_duplicates(table)
 
 
-def test_identical_documents_take_linear_time() -> None:
-    text = real_texts(1, words=60)[0]
-    seconds = []
-    for count in (2_500, 20_000):
-        rows = rows_of(*[text] * count)
-        start = time.process_time()
-        assert kept(rows) == ["d00000"]
-        seconds.append(time.process_time() - start)
-    assert seconds[1] < 20 * seconds[0]
-
-
-def test_near_identical_documents_take_linear_time() -> None:
-    """One survivor covers all others: the posting lists stay as long as the survivors are many."""
-    seconds = []
-    for count in (250, 2_000):
-        rows = rows_of(*template(count, 1))
-        start = time.process_time()
-        assert len(kept(rows)) == 1
-        seconds.append(time.process_time() - start)
-    assert seconds[1] < 20 * seconds[0]
-
-
 def verdict_digest(rows: Sequence[Row]) -> str:
     found = sorted(verdicts(rows).items())
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def test_verdicts_do_not_depend_on_the_hash_seed() -> None:
-    script = "from test_dedup_resolve import *; print(verdict_digest(real_corpus()[:80]))"
+    script = "from tests.test_dedup_resolve import *; print(verdict_digest(real_corpus()[:80]))"
     digests = set()
     for seed in ("0", "1"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
         )

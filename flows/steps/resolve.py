@@ -1,13 +1,15 @@
 """Resolve: near-duplicates within the wave, and against everything that the pinned release holds.
 
 Inputs are tagged by the digest of their documents file: `documents/<tag>`, `generate_drops/<tag>`, `keep_drops/<tag>`,
-`signatures/<tag>`; for what is released `released_index/<n>` and the documents files it points to, `released_documents/<tag>`.
+`signatures/<tag>`; for what is released `released_index/<n>`, the documents files it points to, `released_documents/<tag>`, and
+the boilerplate of earlier waves, `released_boilerplate/<n>`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -15,39 +17,85 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dedup import NORMALISATION_VERSION, ResolveConfig, band_hashes, find_duplicates
+from dedup import (
+    BOILERPLATE,
+    FACTS_VERSION,
+    NORMALISATION_VERSION,
+    SHINGLE_VERSION,
+    Resolution,
+    ResolveConfig,
+    band_hashes,
+)
+from dedup.resolve import resolve
 from synth import rows
 from synth.step import Counts, Step
 
 INDEX = pa.schema([*rows.SIGNATURE, ("file_tag", pa.string()), ("row", pa.int64())])
 
+_COMPARED = pa.schema([*INDEX, ("text", pa.large_string()), ("family", pa.string()), ("root_id", pa.string())])
+_REASONS = {
+    "exact_duplicate": "has the words of the document that stays",
+    "near_duplicate": "shares {jaccard:.0%} of their shingles with the document that stays",
+    "contained": "has {containment:.0%} of its shingles in the document that stays",
+    "template_limit": "its template has as many documents as the recipe allows",
+}
+_EVIDENCE = (
+    "partner_id",
+    "cluster_id",
+    "jaccard",
+    "containment",
+    "doc_shingles",
+    "partner_shingles",
+    "reason",
+    "spared",
+)
+
 
 class ResolveWork(ResolveConfig):
-    """The threshold and the bands, and the version of the normalisation under the comparison."""
+    """The thresholds and the bands, and the versions of what is compared."""
 
     normalisation_version: int = NORMALISATION_VERSION
+    shingle_version: int = SHINGLE_VERSION
+    facts_version: int = FACTS_VERSION
 
 
 def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path) -> Counts:
-    """Out: drops, verdicts (both with the survivor and the exact similarity), index (the survivors, for later waves)."""
+    """Out: drops, verdicts (both with the survivor and the exact similarity), index (the survivors, for later waves),
+    boilerplate (what this wave adds to the lists of earlier ones)."""
     wave = _wave(inputs)
     released = _released_candidates(inputs, wave, config)
-    verdicts = find_duplicates(_joined(wave, released), config)
+    known = rows.read_tables([path for _, path in tags(inputs, "released_boilerplate")], BOILERPLATE)
+    found = resolve(_joined(wave, released), config, boilerplate=known, folder=out.parent)
+    verdicts = found.duplicates
     dropped = verdicts.filter(pc.invert(verdicts["keep"]))
     kept_ids = verdicts.filter(verdicts["keep"])["doc_id"]
     survivors = wave.filter(pc.is_in(wave["doc_id"], value_set=kept_ids.combine_chunks()))
     rows.write_table(_drops(dropped, config), out / "drops.parquet")
     rows.write_table(_verdicts(verdicts), out / "verdicts.parquet")
     rows.write_table(survivors.select(INDEX.names).sort_by("doc_id"), out / "index.parquet")
-    counts = (
-        dict(zip(*np.unique(dropped["reason"].to_pylist(), return_counts=True), strict=True)) if len(dropped) else {}
-    )
+    rows.write_table(found.boilerplate, out / "boilerplate.parquet")
     return Counts(
         items=len(verdicts),
         kept=len(survivors),
-        dropped={str(reason): int(number) for reason, number in counts.items()},
-        notes={"clusters": pc.count_distinct(dropped["partner_id"]).as_py(), "released_candidates": len(released)},
+        dropped=_count(dropped, "reason"),
+        notes={**_notes(found), "released_candidates": len(released)},
     )
+
+
+def _notes(found: Resolution) -> dict[str, int]:
+    spared = _count(found.duplicates, "spared")
+    return {
+        "clusters": pc.count_distinct(found.duplicates["partner_id"]).as_py(),
+        "kept_by_facts": spared.get("other_facts", 0),
+        "unverified": spared.get("unverified", 0),
+        "boilerplate_shingles": len(found.boilerplate),
+    }
+
+
+def _count(verdicts: pa.Table, column: str) -> dict[str, int]:
+    """How often each value stands in the column; nulls are not counted."""
+    counted = pc.value_counts(verdicts[column].drop_null()).to_pylist()
+    return {str(one["values"]): int(one["counts"]) for one in counted}
 
 
 def tags(inputs: Mapping[str, Path], kind: str) -> Iterator[tuple[str, Path]]:
@@ -68,31 +116,35 @@ def _wave(inputs: Mapping[str, Path]) -> pa.Table:
     """Signatures and generated texts of the wave's documents without an earlier drop."""
     tables = []
     for tag, path in tags(inputs, "documents"):
-        documents = rows.read_table(path, ["id", "text", "parts"])
+        documents = rows.read_table(path, ["id", "text", "parts", "family", "root_id"])
         signatures = rows.read_table(inputs[f"signatures/{tag}"])
         places = {
-            "text": rows.generated_texts(documents),
+            **_compared(documents),
             "file_tag": pa.array([tag] * len(documents), pa.string()),
             "row": pa.array(range(len(documents)), pa.int64()),
         }
         full = pa.table({**{name: signatures[name] for name in signatures.column_names}, **places})
         tables.append(full.filter(undropped(inputs, tag, ("generate_drops", "keep_drops"), documents["id"])))
-    empty = pa.schema([*INDEX, ("text", pa.large_string())]).empty_table()
-    return pa.concat_tables([empty, *(table.select(empty.column_names) for table in tables)])
+    return pa.concat_tables([_COMPARED.empty_table(), *(table.select(_COMPARED.names) for table in tables)])
+
+
+def _compared(documents: pa.Table) -> dict[str, pa.Array]:
+    """What of documents is compared: what a model wrote, beside the family and the root."""
+    return {"text": rows.generated_texts(documents), "family": documents["family"], "root_id": documents["root_id"]}
 
 
 def _released_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: ResolveConfig) -> pa.Table:
     """Of what is released, only what shares a band or an exact digest with the wave: just their texts are read."""
     index = rows.read_tables([path for _, path in tags(inputs, "released_index")], INDEX)
     if not len(index) or not len(wave):
-        return pa.schema([*INDEX, ("text", pa.large_string())]).empty_table()
+        return _COMPARED.empty_table()
     long = wave.filter(pc.greater(wave["shingle_count"], 0))  # texts too short for a shingle share a signature, no more
     shared_N = np.isin(_bands(index, config), _bands(long, config)).any(axis=1)
     shared_N &= np.asarray(pc.greater(index["shingle_count"], 0))
     equal_N = np.asarray(pc.is_in(index["exact_digest"], value_set=wave["exact_digest"].combine_chunks()))
     candidates = index.filter(pa.array(shared_N | equal_N))
     tables = [_with_texts(candidates, tag, path) for tag, path in tags(inputs, "released_documents")]
-    return pa.concat_tables([pa.schema([*INDEX, ("text", pa.large_string())]).empty_table(), *tables])
+    return pa.concat_tables([_COMPARED.empty_table(), *tables])
 
 
 def _bands(table: pa.Table, config: ResolveConfig) -> NDArray[np.uint64]:
@@ -102,48 +154,73 @@ def _bands(table: pa.Table, config: ResolveConfig) -> NDArray[np.uint64]:
 
 def _with_texts(candidates: pa.Table, tag: str, path: Path) -> pa.Table:
     mine = candidates.filter(pc.equal(candidates["file_tag"], tag))
-    documents = rows.read_table(path, ["text", "parts"]).take(mine["row"])
-    return mine.append_column("text", rows.generated_texts(documents))
+    documents = rows.read_table(path, ["text", "parts", "family", "root_id"]).take(mine["row"])
+    for name, column in _compared(documents).items():
+        mine = mine.append_column(name, column)
+    return mine
 
 
 def _joined(wave: pa.Table, released: pa.Table) -> pa.Table:
-    names = ["doc_id", "text", "exact_digest", "signature"]
+    names = ["doc_id", "text", "family", "root_id", "exact_digest", "signature"]
     old = released.select(names).append_column("released", pa.array([True] * len(released), pa.bool_()))
     new = wave.select(names).append_column("released", pa.array([False] * len(wave), pa.bool_()))
     return pa.concat_tables([old, new])
 
 
 def _drops(dropped: pa.Table, config: ResolveConfig) -> pa.Table:
-    made = [
-        rows.drop_row(
-            row["doc_id"],
-            "document",
-            "resolve",
-            row["reason"],
-            f"shares {row['jaccard']:.0%} of its shingles with the document that stays",
-            score=row["jaccard"],
-            threshold=config.jaccard if row["reason"] == "near_duplicate" else 1.0,
-            partner_id=row["partner_id"],
+    made = []
+    for row in dropped.sort_by("doc_id").to_pylist():
+        by = "containment" if row["reason"] == "contained" else "jaccard"
+        made.append(
+            rows.drop_row(
+                row["doc_id"],
+                "document",
+                "resolve",
+                row["reason"],
+                _REASONS[row["reason"]].format(**row),
+                score=row[by],
+                threshold=_threshold(row["reason"], config),
+                partner_id=row["partner_id"],
+                evidence=_evidence(row),
+            )
         )
-        for row in dropped.sort_by("doc_id").to_pylist()
-    ]
     return rows.table(made, rows.DROP)
 
 
+def _threshold(reason: str, config: ResolveConfig) -> float | None:
+    """The bound that a drop has reached; of siblings it is higher, and a full template has none."""
+    return {"exact_duplicate": 1.0, "near_duplicate": config.jaccard, "contained": config.containment}.get(reason)
+
+
+def _evidence(row: Mapping[str, Any]) -> str:
+    """What the comparison gave, as JSON: similarities, numbers of shingles, the near document and the facts that differ."""
+    found = {name: row[name] for name in (*_EVIDENCE, "near_id") if row[name] is not None}
+    facts = orjson.loads(row["facts"]) if row["facts"] else {}
+    return orjson.dumps({**found, **facts}, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def _verdicts(verdicts: pa.Table) -> pa.Table:
-    made = [
-        {
-            "item_id": row["doc_id"],
-            "item_kind": "document",
-            "rung": "near_duplicate",
-            "judge": "rule",
-            "outcome": "kept" if row["keep"] else "dropped",
-            "score": row["jaccard"],
-            "evidence": orjson.dumps({"cluster_id": row["cluster_id"], "partner_id": row["partner_id"]}).decode(),
-        }
-        for row in verdicts.sort_by("doc_id").to_pylist()
-    ]
-    return rows.table(made, rows.VERDICT)
+    """A verdict for each document; evidence only where it is near another one."""
+    verdicts = verdicts.sort_by("doc_id")
+    outcome = pc.if_else(pc.equal(pc.fill_null(verdicts["spared"], ""), "unverified"), "unverified", "kept")
+    is_near = pc.or_(pc.invert(verdicts["keep"]), pc.is_valid(verdicts["spared"]))
+    evidence = pa.array([_evidence(row) for row in verdicts.filter(is_near).to_pylist()], pa.string())
+    nothing = pa.nulls(len(verdicts), pa.string())
+    columns = {
+        "item_id": verdicts["doc_id"],
+        "item_kind": _repeated("document", len(verdicts)),
+        "rung": _repeated("near_duplicate", len(verdicts)),
+        "judge": _repeated("rule", len(verdicts)),
+        "outcome": pc.if_else(verdicts["keep"], outcome, "dropped"),
+        "score": verdicts["jaccard"],
+        "evidence": pc.replace_with_mask(nothing, is_near.combine_chunks(), evidence),
+        "ask_id": nothing,
+    }
+    return pa.table([columns[name] for name in rows.VERDICT.names], rows.VERDICT)
 
 
-STEP = Step("resolve", 2, ResolveWork, run)
+def _repeated(value: str, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value), count)
+
+
+STEP = Step("resolve", 3, ResolveWork, run)
