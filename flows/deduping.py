@@ -1,0 +1,179 @@
+"""`synth dedup`: near-duplicates among texts in files, and against pools of others, without a home."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dedup import DUPLICATES, MinHashConfig, ResolveConfig, band_hashes
+from dedup.resolve import resolve
+from flows.pools import CANDIDATES, INDEX, Pool, index_rows
+from synth import rows
+from synth.errors import SourceError, fail
+
+RESULT = "dedup.parquet"
+_BETWEEN = "\x1f"  # stands in no id: between a pool's name and the id of a text in it
+
+_SIGNED = pa.schema(
+    [
+        ("doc_id", pa.string()),
+        ("text", pa.large_string()),
+        ("family", pa.string()),
+        ("exact_digest", pa.string()),
+        ("signature", pa.list_(pa.uint32())),
+        ("released", pa.bool_()),
+    ]
+)
+VERDICTS = pa.schema(
+    [*DUPLICATES, ("partner_pool", pa.string())]
+)  # the pool that the partner stands in; null: these texts
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of it. `pairs`: dropped texts beside those that they yield to, some of each reason, for people."""
+
+    verdicts: pa.Table  # VERDICTS
+    text_bytes: int
+    candidates: int  # texts of pools that were compared
+    pairs: list[dict[str, Any]]
+
+
+def deduplicate(
+    batches: Iterable[pa.Table],
+    config: ResolveConfig,
+    pools: Sequence[Pool],
+    out: Path,
+    workers: int,
+    samples: int,
+) -> Found:
+    """Verdicts on all texts (tables of `text_files.TEXTS`), written to `out`/dedup.parquet. Texts lie in a scratch file there,
+    mapped, while they are compared. SourceError: no texts, or ids that repeat."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".dedup-") as scratch:
+        path = Path(scratch) / "texts.arrow"
+        size = _sign(batches, config.minhash, path, workers)
+        with pa.memory_map(str(path)) as source:
+            mine = pa.ipc.open_file(source).read_all()
+            if not len(mine):
+                raise fail(SourceError, "there are no texts in these files", do="give files with at least one row")
+            others = [_released(pool.candidates(*_sketch(mine, config.minhash))) for pool in pools]
+            table = pa.concat_tables([mine, *others])
+            found = resolve(table, config, folder=Path(scratch), workers=workers).duplicates
+            verdicts = _with_pools(found)
+            pairs = _pairs(verdicts, table, samples)
+        rows.write_table(verdicts, Path(scratch) / RESULT)
+        (Path(scratch) / RESULT).replace(out / RESULT)
+    return Found(verdicts, size, sum(map(len, others)), pairs)
+
+
+def _sign(batches: Iterable[pa.Table], minhash: MinHashConfig, path: Path, workers: int) -> int:
+    """Write the texts with their sketches as an Arrow file; their bytes."""
+    size = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SIGNED) as writer:
+        for batch in batches:
+            signed = index_rows(batch, "", 0, minhash, workers)
+            columns = {
+                "doc_id": batch["id"],
+                "text": batch["text"],
+                "family": batch["family"],
+                "exact_digest": signed["exact_digest"],
+                "signature": signed["signature"],
+                "released": pa.array(np.zeros(len(batch), bool)),
+            }
+            writer.write_table(pa.table([columns[name] for name in _SIGNED.names], schema=_SIGNED).combine_chunks())
+            size += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
+    return size
+
+
+def _sketch(table: pa.Table, minhash: MinHashConfig) -> tuple[Any, pa.Array]:
+    """The band hashes (sorted) and exact digests of these texts: what pools are asked for."""
+    parts = []
+    for batch in table.to_batches():
+        flat = pc.list_flatten(batch["signature"]).to_numpy()
+        signatures = flat.reshape(len(batch), minhash.permutations)
+        parts.append(band_hashes(signatures[(signatures != np.uint32(2**32 - 1)).any(axis=1)], minhash).ravel())
+    return np.unique(np.concatenate(parts)), table["exact_digest"].combine_chunks()
+
+
+def _released(candidates: pa.Table) -> pa.Table:
+    """CANDIDATES of a pool as texts that stay. Their ids say the pool, for two pools may use the same ones."""
+    assert candidates.schema.names == CANDIDATES.names
+    ids = pc.binary_join_element_wise(candidates["pool"], candidates["doc_id"], _BETWEEN)
+    columns = {
+        **{name: candidates[name] for name in ("text", "exact_digest", "signature")},
+        "doc_id": ids,
+        "family": pa.nulls(len(candidates), pa.string()),
+        "released": pa.array(np.ones(len(candidates), bool)),
+    }
+    return pa.table([columns[name] for name in _SIGNED.names], schema=_SIGNED)
+
+
+def _with_pools(found: pa.Table) -> pa.Table:
+    """VERDICTS of DUPLICATES: ids of pools cut into the pool and the id."""
+    partner = pc.coalesce(found["partner_id"], found["near_id"])
+    pool = pc.if_else(pc.match_substring(partner, _BETWEEN), _before(partner), pa.scalar(None, pa.string()))
+    columns = {name: found[name] for name in DUPLICATES.names}
+    for name in ("partner_id", "near_id", "cluster_id"):
+        columns[name] = pc.if_else(pc.match_substring(found[name], _BETWEEN), _after(found[name]), found[name])
+    return pa.table([*columns.values(), pool], schema=VERDICTS)
+
+
+def _before(ids: pa.ChunkedArray) -> Any:
+    return pc.replace_substring_regex(ids, f"{_BETWEEN}[\\s\\S]*", "")
+
+
+def _after(ids: pa.ChunkedArray) -> Any:
+    return pc.replace_substring_regex(ids, f"[\\s\\S]*{_BETWEEN}", "")
+
+
+def _pairs(verdicts: pa.Table, table: pa.Table, samples: int) -> list[dict[str, Any]]:
+    """For each reason, and for what was spared, the first `samples` texts with their partners."""
+    shown = []
+    for column in ("reason", "spared"):
+        for word in sorted(set(verdicts[column].drop_null().to_pylist())):
+            shown += verdicts.filter(pc.equal(verdicts[column], word)).slice(0, samples).to_pylist()
+    ids = table["doc_id"]
+    for one in shown:
+        partner = one["partner_id"] or one["near_id"]
+        other = f"{one['partner_pool']}{_BETWEEN}{partner}" if one["partner_pool"] else partner
+        texts = [
+            table["text"][pc.index(ids, pa.scalar(value, pa.string())).as_py()].as_py()
+            for value in (one["doc_id"], other)
+        ]
+        one["text"], one["partner_text"] = texts
+    return shown
+
+
+def summary(found: Found, seconds: float, out: Path) -> dict[str, Any]:
+    """What `synth dedup` says, as a JSON value. `sizes`: texts in a cluster, survivor included -> clusters of that size."""
+    dropped = found.verdicts.filter(pc.invert(found.verdicts["keep"]))
+    clusters = Counter(zip(dropped["partner_pool"].to_pylist(), dropped["cluster_id"].to_pylist(), strict=True))
+    largest = [
+        {"cluster_id": cluster, "pool": pool, "texts": size + 1} for (pool, cluster), size in clusters.most_common(5)
+    ]
+    return {
+        "texts": len(found.verdicts),
+        "text_bytes": found.text_bytes,
+        "seconds": round(seconds, 3),
+        "kept": len(found.verdicts) - len(dropped),
+        "dropped": dict(sorted(Counter(dropped["reason"].to_pylist()).items())),
+        "spared": dict(sorted(Counter(found.verdicts["spared"].drop_null().to_pylist()).items())),
+        "clusters": len(clusters),
+        "sizes": dict(sorted(Counter(size + 1 for size in clusters.values()).items())),
+        "largest": largest,
+        "pool_candidates": found.candidates,
+        "samples": found.pairs,
+        "file": str(out / RESULT),
+    }
+
+
+assert set(_SIGNED.names) - {"text", "family", "released"} <= set(INDEX.names)
