@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 import pytest
+from audit_contamination import PLANTED_CONTAMINATION
+from audit_duplicates import PLANTED_DUPLICATES
 from audit_home import Wave
+from audit_spans import PLANTED_SPANS
 
 from synth.audit.audit import AuditConfig
 
@@ -109,6 +112,8 @@ def _two_documents_of_one_id(wave: Wave) -> None:
     for step in ("generate", "score"):
         for verdict in wave.table(f"{step}/p0/qa", "verdicts"):
             verdict["item_id"] = there if verdict["item_id"] == document["id"] else verdict["item_id"]
+    for span in wave.table("score/p0/qa", "spans"):
+        span["doc_id"] = there if span["doc_id"] == document["id"] else span["doc_id"]
     document["id"] = there
     wave.table("generate/p0/qa", "drops")[0]["item_id"] = there
 
@@ -304,9 +309,9 @@ def shown_at(*counts: int) -> Plant:
     return plant
 
 
-STRICT = AuditConfig(min_documents=1, min_cluster_documents=2)
+STRICT = AuditConfig(warn_duplicate_share=1.0, min_documents=1, min_cluster_documents=2)
 OPENINGS = AuditConfig(min_openings=6, max_template_share=1.0, warn_template_share=1.0)
-OBEYED = AuditConfig(min_documents=2, max_dropped_share=1.0, warn_obeyed_share=0.4)
+OBEYED = AuditConfig(min_documents=2, max_dropped_share=1.0, warn_obeyed_share=0.4, warn_duplicate_share=1.0)
 
 ONCE, GAPS = "answers_accepted_once", "ladder_without_gaps"
 
@@ -461,4 +466,7 @@ PLANTED = [
     pytest.param(
         "verdicts_have_items", _verdict(item_kind="seed"), None, {"item_kind": "seed"}, id="verdict on no seed"
     ),
+    *PLANTED_DUPLICATES,
+    *PLANTED_SPANS,
+    *PLANTED_CONTAMINATION,
 ]

@@ -60,8 +60,11 @@ _SHARD_ROW = pa.schema(
         ("doc_id", pa.string()),
         ("license", pa.string()),
         ("text_bytes", pa.int64()),
+        ("masked_text", pa.large_string()),  # of documents in which something had to be masked; null of the others
+        ("masked_reasoning", pa.large_string()),
     ]
 )
+_MASK = {"object": pa.string(), "rule": pa.string()}  # of which rules an object of shards masks the spans
 
 
 class AuditConfig(Config):
@@ -77,6 +80,16 @@ class AuditConfig(Config):
         20,
         ge=1,
         description="Shares that are dropped, that failed or that obeyed are judged from this many documents on.",
+    )
+    max_duplicate_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest share of the compared documents of a family, source, prompt or seed that may be dropped as "
+        "near-duplicates, from min_documents on.",
+    )
+    warn_duplicate_share: float = Field(
+        0.05, ge=0, le=1, description="The same share of all compared documents, from which on a warning is shown."
     )
     max_cluster_share: float = Field(
         0.2, ge=0, le=1, description="Largest group of near-duplicates, as a share of the documents that were compared."
@@ -241,6 +254,10 @@ def _tell_manifests(
         for table in TABLES
         for path in tables.get(table, ())
     ]
+    masks = [
+        {"object": one.place, "rule": rule} for one in manifests.values() for rule in one.config.get("masks") or ()
+    ]
+    fill(connection, "masks", _MASK, masks)
     fill(connection, "objects", OBJECT, (object_row(one.place, one) for one in manifests.values()))
     fill(connection, "manifest_files", _MANIFEST_FILE, listed)
     fill(connection, "given_files", _GIVEN_FILE, given)
@@ -254,25 +271,28 @@ def _place(path: Path, manifests: Mapping[Path, Manifest]) -> str | None:
 def _read_shards(
     connection: duckdb.DuckDBPyConnection, shards: Sequence[Path], manifests: Mapping[Path, Manifest]
 ) -> None:
-    """Read the shards themselves, once, as a trainer would: ids and sizes are kept, texts are not."""
+    """Read the shards themselves, once, as a trainer would: ids and sizes are kept, texts only where something was masked."""
+    spans = "(SELECT doc_id, rule FROM spans UNION SELECT doc_id, rule FROM reasoning_spans)"
+    found = connection.execute(f"SELECT DISTINCT doc_id FROM {spans} JOIN masks USING (rule)").fetchall()
+    masked = pa.array([doc_id for (doc_id,) in found], pa.string())
     files: list[dict[str, Any]] = [
         {"object": _place(path, manifests), "shard": path.name, "sha256": file_sha256(path)} for path in shards
     ]
-    batches = chain.from_iterable(_shard_rows(path, file) for path, file in zip(shards, files, strict=True))
+    batches = chain.from_iterable(_shard_rows(path, file, masked) for path, file in zip(shards, files, strict=True))
     connection.register("incoming", pa.RecordBatchReader.from_batches(_SHARD_ROW, batches))
     connection.execute("CREATE TABLE shard_rows AS FROM incoming")
     connection.unregister("incoming")
     fill(connection, "shard_files", _SHARD_FILE, files)
 
 
-def _shard_rows(path: Path, file: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+def _shard_rows(path: Path, file: dict[str, Any], masked: pa.Array) -> Iterator[pa.RecordBatch]:
     """The rows of one shard; `file` learns how many could be read, or why they could not."""
     at = 0
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
-                yield _sizes(file, at, batch)
+                yield _sizes(file, at, batch, masked)
                 at += batch.num_rows
     except (pa.ArrowInvalid, KeyError, OSError) as error:
         file["problem"] = f"{type(error).__name__}: {error}"
@@ -280,7 +300,9 @@ def _shard_rows(path: Path, file: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         file["rows_read"] = at
 
 
-def _sizes(file: Mapping[str, Any], at: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _sizes(file: Mapping[str, Any], at: int, batch: pa.RecordBatch, masked: pa.Array) -> pa.RecordBatch:
+    looked_at = pc.is_in(batch["doc_id"], value_set=masked)
+    nothing = pa.scalar(None, pa.large_string())
     columns = {
         "object": pa.repeat(pa.scalar(file["object"], pa.string()), batch.num_rows),
         "shard": pa.repeat(file["shard"], batch.num_rows),
@@ -288,6 +310,8 @@ def _sizes(file: Mapping[str, Any], at: int, batch: pa.RecordBatch) -> pa.Record
         "doc_id": batch["doc_id"],
         "license": batch["license"],
         "text_bytes": pc.binary_length(batch["text"]).cast(pa.int64()),
+        "masked_text": pc.if_else(looked_at, batch["text"], nothing),
+        "masked_reasoning": pc.if_else(looked_at, batch["reasoning"], nothing),
     }
     return pa.RecordBatch.from_pydict(columns, schema=_SHARD_ROW)
 
