@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -153,6 +155,10 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             )
     share = summary["kept"] / summary["documents"] if summary["documents"] else 0
     facts.append(("kept", f"{summary['kept']:,} of {summary['documents']:,} documents ({share:.0%})"))
+    if quality := summary["quality"]:
+        auc = {name: "-" if value is None else f"{value:.2f}" for name, value in quality["auc"].items()}
+        told = f"AUC {auc['model']} on held-out roots; length alone {auc['length']}, words alone {auc['unigrams']}"
+        facts.append(("quality model", f"{told} ({summary['home']}/{quality['card']})"))
     if canaries := summary["canaries"]:
         facts.append(
             (
@@ -160,6 +166,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{canaries['obeyed']} of {canaries['documents']} texts obeyed an instruction planted in their seed",
             )
         )
+    facts.extend(_contamination(summary["contamination"]))
     facts.append(("near-duplicates", f"{summary['clusters']:,} clusters"))
     facts.append(("cost", f"${summary['usd']:,.4f} by the recipe's prices"))
     for shard in summary["shards"]:
@@ -167,6 +174,16 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
             (f"{shard['split']} shard", f"{shard['path']} ({shard['rows']:,} rows, {shard['bytes'] / 1e6:.2f} MB)")
         )
     return facts
+
+
+def _contamination(report: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Of each evaluation set where its items were found."""
+    words = {"seed": "seeds", "document": "documents", "rendered": "rows of shards"}
+    for benchmark, rows in itertools.groupby(report, key=lambda row: row["benchmark"]):
+        several = list(rows)
+        hit = [row for row in several if row["texts_hit"]]
+        found = [f"{row['items_hit']:,} in {row['texts_hit']:,} {words[row['kind']]}" for row in hit]
+        yield "contamination", f"{benchmark}, of {several[0]['items']:,} items: {', '.join(found) or 'none found'}"
 
 
 def _share(tally: dict[str, Any]) -> str:

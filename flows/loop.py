@@ -45,6 +45,8 @@ def perform(kind: str, run_id: str, lot: Sequence[str]) -> dict[str, Any]:
             return session.make_documents(lot)
         if kind == "ingest":
             made = session.ingest()
+            if session.wave():
+                session.trained()  # before a model is asked: it may refuse what it is given
             return {"cut": made.counts["kept"] if made else 0}
         if kind == "release":
             return {"release": session.release(session.wave()).number}
@@ -59,6 +61,7 @@ def perform(kind: str, run_id: str, lot: Sequence[str]) -> dict[str, Any]:
 def run_waves(session: Session, submit: Submit) -> list[Release]:
     """Run to the end: each wave becomes a release. Raises the first error of any task, or Interrupted."""
     made: list[Release] = []
+    session.warm()
     _finish([submit("ingest", session.run_id, [])])
     while not session.ended and (wave := session.wave()):
         ended = _finish([submit("documents", session.run_id, lot) for lot in session.lots(wave)])

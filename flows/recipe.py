@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from dedup import ResolveConfig
+from filters.decontamination import DecontaminationConfig
+from filters.pii_policy import PiiConfig
 from flows.steps.generate import FamilyConfig
 from flows.steps.ingest import IngestConfig
 from flows.steps.keep import KeepConfig
 from flows.steps.score import ScoreConfig
 from flows.steps.screen import ScreenConfig
+from flows.steps.train import QualityConfig
 from shards import ShardConfig
 from synth.audit.audit import AuditConfig
 from synth.config import Config, load_toml, nearest, parse
@@ -44,7 +47,19 @@ class RunConfig(Config):
     budget: Budget = Field(Budget(), description="What one run may spend, and when there is enough.")
 
 
-class Recipe(Config):
+class Screened(Config):
+    """The tables that say which texts are worked on: of a whole recipe, or all that `synth filter` needs."""
+
+    screen: ScreenConfig = Field(ScreenConfig(), description="Judging seeds before money is spent on them.")
+    decontamination: DecontaminationConfig | None = Field(
+        None, description="Evaluation sets that must not stand in seeds, documents and shards."
+    )
+    pii: PiiConfig | None = Field(
+        None, description="What happens to personal data, by kind. Without the table nobody looks for it."
+    )
+
+
+class Recipe(Screened):
     """The whole recipe."""
 
     name: Name = Field(description="Releases of one name follow each other: releases/<name>/0001.json …")
@@ -53,7 +68,9 @@ class Recipe(Config):
     models: dict[Name, ModelConfig] = Field(min_length=1, description="Models by the name that roles use.")
     roles: dict[Name, RoleConfig] = Field(min_length=1, description="Roles by the name that families ask for.")
     families: tuple[FamilyConfig, ...] = Field(min_length=1, description="What is written from the seeds.")
-    screen: ScreenConfig = Field(ScreenConfig(), description="Judging seeds before money is spent on them.")
+    quality: QualityConfig | None = Field(
+        None, description="A quality model of the recipe's own: trained once, before anything is scored."
+    )
     score: ScoreConfig = Field(ScoreConfig(), description="Rules that score documents.")
     keep: KeepConfig = Field(KeepConfig(), description="Bounds on scores.")
     dedup: ResolveConfig = Field(ResolveConfig(), description="Near-duplicate removal.")
@@ -65,13 +82,13 @@ class Recipe(Config):
 def load(path: Path, assignments: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `assignments` are `--set` values. Raises RecipeError with every fault it finds."""
     value = load_toml(path, assignments)
-    _anchor(value, path.absolute().parent)
+    anchor(value, path.absolute().parent)
     recipe = parse(Recipe, value)
     _check_names(recipe)
     return recipe
 
 
-def _anchor(value: dict[str, Any], base: Path) -> None:
+def anchor(value: dict[str, Any], base: Path) -> None:
     """Paths of model files start from the recipe's folder, as those of sources do. Wrong shapes are left to `parse`."""
     steps = [table for step in ("screen", "score") for table in _tables([value], step)]
     rules = [*_tables(steps, "rules"), *_tables(steps, "more_rules")]
@@ -83,9 +100,13 @@ def _anchor(value: dict[str, Any], base: Path) -> None:
                 and "/" in table[name]
             ):
                 table[name] = str(base / table[name])
-    for benchmark in _tables(_tables(rules, "options"), "benchmarks"):
+    for benchmark in _tables([*_tables(rules, "options"), *_tables([value], "decontamination")], "benchmarks"):
         if isinstance(benchmark.get("path"), str):
             benchmark["path"] = str(base / benchmark["path"])
+    for table in _tables([value], "quality"):
+        for name in ("positives", "negatives"):
+            if isinstance(table.get(name), list):
+                table[name] = [str(base / one) if isinstance(one, str) else one for one in table[name]]
     for family in _tables([value], "families"):
         if isinstance(family.get("file"), str):
             family["file"] = str(base / family["file"])

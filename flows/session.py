@@ -18,6 +18,7 @@ import orjson
 import pyarrow.compute as pc
 
 from flows.recipe import Recipe
+from flows.steps import train
 from flows.steps.audit import stops_release
 from flows.steps.generate import Maker
 from flows.works import Chain, Works
@@ -45,6 +46,8 @@ class Session:
     made: dict[str, set[str]] = field(default_factory=dict)  # step -> objects this run made or used
     ended: str | None = None  # the budget that ended the run, once one did
     released: int = 0  # releases that this run made
+    _warm: bool = False
+    _trained: Manifest | None = None
     _only: set[str] | None = None  # partitions of a wave that was cut short
     _begun: set[str] = field(default_factory=set)
     _tokens: int | None = None  # kept in the pinned release and in this wave so far
@@ -108,6 +111,25 @@ class Session:
         found = {file.sha256: file for one in self.ingested() for file in one.tables("seeds")}
         return [found[sha256] for sha256 in sorted(found)]
 
+    def first_partitions(self) -> list[File]:
+        """What a quality model is trained on: the first partitions, in hash order, of the first cut that has any. Later
+        cuts know of earlier ones, so more seeds change nothing here."""
+        cuts = [one for one in self.ingested() if one.tables("seeds")] if self.works.trains_on else []
+        if not cuts:
+            return []
+        first = min(cuts, key=lambda one: (sum(name.startswith("known/") for name in one.inputs), one.key))
+        return sorted(first.tables("seeds"), key=lambda file: file.sha256)[: self.works.trains_on]
+
+    def trained(self) -> Manifest | None:
+        """The quality model of this policy, made when it is first needed; None when the recipe trains none."""
+        if self.recipe.quality and self._trained is None:
+            first = {seeds: self._run(self.works.screen(seeds)) for seeds in self.first_partitions()}
+            work = self.works.train(first)
+            assert work is not None
+            self._trained = self._run(work)
+            self.works.warm_trained(self.store.local(train.model_of(self._trained).path))
+        return self._trained
+
     def seeds_in(self, partitions: Sequence[File]) -> int:
         """How many seeds these partitions hold, from the manifests."""
         rows_of = {one.file(name).sha256: entry["rows"] for one in self.ingested() for name, entry in one.files.items()}
@@ -147,6 +169,12 @@ class Session:
         return False
 
     # The pieces of work
+
+    def warm(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Load and compile what scores texts, before models are asked; `say` hears of it when that takes long."""
+        if not self._warm:
+            self.works.warm(say)
+            self._warm = True
 
     def make_documents(self, lot: Sequence[str]) -> dict[str, Any]:
         """Screen, then generate, score, keep and sign for every family, for the partitions of one lot."""
@@ -198,7 +226,7 @@ class Session:
         group = f"{short(seeds.sha256)}/{family}"
         screened = self._run(self.works.screen(seeds))
         generated = self._run(self.works.generate(family, seeds, screened, self._earlier_asks(group)))
-        scored = self._run(self.works.score(group, seeds, generated))
+        scored = self._run(self.works.score(group, seeds, generated, self.trained()))
         kept = self._run(self.works.keep(group, generated, scored))
         signed = self._run(self.works.sign(group, generated))
         chain = Chain(seeds, screened, generated, scored, kept, signed)
@@ -246,6 +274,8 @@ class Session:
         maps = [one for chain in chains for one in (chain.screen, chain.generate, chain.score, chain.keep, chain.sign)]
         unique = {one.place: one for one in maps}
         ingested = [one for one in self.ingested() if one.place in cut]
+        if trained := self.trained():
+            unique[trained.place] = trained
         return [*ingested, *(unique[place] for place in sorted(unique)), self.resolve(wave), self.shards(wave)]
 
     def _release(self, wave: Sequence[File], objects: Sequence[Manifest]) -> Release:
@@ -266,7 +296,7 @@ class Session:
             partitions=sorted({*(before.partitions if before else ()), *(file.sha256 for file in wave)}),
             objects=by_step,
             shards=[*(before.shards if before else ()), *_shard_entries(sharded)],
-            index=[*(before.index if before else ()), *releases.listed([resolved.file("index.parquet")])],
+            index=[*(before.index if before else ()), *releases.listed(_remembered(resolved))],
             documents=[*(before.documents if before else ()), *releases.listed(documents)],
             rows=[*(before.rows if before else ()), *releases.listed([sharded.file("rows.parquet")])],
             tombstones=before.tombstones if before else (),
@@ -276,6 +306,11 @@ class Session:
         made = self.driver.run(work)
         self.made.setdefault(made.step, set()).add(made.place)
         return made
+
+
+def _remembered(resolved: Manifest) -> list[File]:
+    """What later waves are compared by: the survivors, and the boilerplate that was taken out of them."""
+    return [resolved.file("index.parquet"), resolved.file("boilerplate.parquet")]
 
 
 def _kept_tokens(store: Store, chain: Chain) -> int:
@@ -289,7 +324,7 @@ def _kept_tokens(store: Store, chain: Chain) -> int:
 
 def _released_tokens(store: Store, release: Release) -> int:
     """Generated tokens of the documents that a release holds."""
-    index = [store.local(file.path) for file in release.files("index")]
+    index = [store.local(file.path) for file in release.files("index") if file.path.endswith("/index.parquet")]
     held = rows.read_tables(index, rows.SIGNATURE, ["doc_id"])["doc_id"].combine_chunks()
     total = 0
     for file in release.files("documents"):

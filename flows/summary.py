@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filters.decontamination import ITEMS_NOTE
+from filters.decontamination_report import report
 from flows.session import Session
 from flows.steps.audit import is_warning
 from synth import rows
@@ -54,7 +57,9 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "documents": sum(tally["documents"] for tally in families.values()),
         "kept": len(survivors),
         "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
+        "quality": _quality(session, made.get("train", [])),
         "canaries": _canaries(session, made.get("score", [])),
+        "contamination": _contamination(session, made),
         "warnings": _warnings(session, made.get("audit", [])),
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
         "usd": round(engine.dollars(), 6),
@@ -79,6 +84,16 @@ def _shares(families: dict[str, dict[str, Any]], session: Session) -> None:
         tally["wanted_share"] = weights[name] / sum(weights.values()) if name in weights else None
 
 
+def _quality(session: Session, trained: list[Manifest]) -> dict[str, Any] | None:
+    """What the quality model of this run is worth, by its card; None where none is trained."""
+    if not trained:
+        return None
+    card = trained[-1].file("card.json")
+    value = orjson.loads(session.store.local(card.path).read_bytes())
+    figures = {name: value["held_out"][name]["auc"] for name in ("model", "length", "unigrams")}
+    return {"auc": figures, "worth": value["worth"], "card": f"{trained[-1].place}/card.md"}
+
+
 def _canaries(session: Session, scored: list[Manifest]) -> dict[str, int] | None:
     """How many texts were made of seeds with a planted instruction, and how many obeyed it; None where there are none."""
     made = obeyed = 0
@@ -88,6 +103,20 @@ def _canaries(session: Session, scored: list[Manifest]) -> dict[str, int] | None
             made += pc.sum(scores["canary_seed"]).as_py() or 0
             obeyed += pc.sum(scores["canary_obeyed"]).as_py() or 0
     return {"documents": made, "obeyed": obeyed} if made else None
+
+
+def _contamination(session: Session, made: Mapping[str, list[Manifest]]) -> list[dict[str, Any]]:
+    """The report of each evaluation set over seeds, documents and shards; empty where nobody looked."""
+    looked = [one for step in ("screen", "score", "shards") for one in made.get(step, []) if _sizes(one)]
+    paths = [session.store.local(one.file("verdicts.parquet").path) for one in looked]
+    sizes = {name: size for one in looked for name, size in _sizes(one).items()}
+    return report(rows.read_tables(paths, rows.VERDICT), sizes).to_pylist() if looked else []
+
+
+def _sizes(one: Manifest) -> dict[str, int]:
+    """How many items each evaluation set has that an object was looked at for."""
+    notes = one.counts["notes"].items()
+    return {name.removeprefix(ITEMS_NOTE): size for name, size in notes if name.startswith(ITEMS_NOTE)}
 
 
 def _warnings(session: Session, audits: list[Manifest]) -> list[dict[str, Any]]:

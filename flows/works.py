@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from filters import decontamination, pii_policy
 from filters.gates import Gate, check_gates
 from flows.families import asked_roles, check_route, load_family, rivals
-from flows.recipe import Recipe
-from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign
+from flows.recipe import Recipe, Screened
+from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign, train
 from flows.steps.routing import OWN_QUALITY
-from flows.steps.scoring import columns_of, number_columns_of, rule_works
+from flows.steps.scoring import (
+    RuleConfig,
+    RuleWork,
+    columns_of,
+    number_columns_of,
+    rule_works,
+    trained_rule,
+    warm_rules,
+    with_model,
+    with_presets,
+    with_rule,
+)
 from flows.steps.verdicts import COLUMNS as VERDICT_COLUMNS
 from synth.ask import Family
 from synth.config import Config, parse
-from synth.digest import digest, short
+from synth.digest import digest, file_sha256, short
 from synth.driver import File, Manifest, Work
 from synth.engine.engine import policies
+from synth.errors import RecipeError, fail
 from synth.registry import Spec
 from synth.step import Step
 from synth.weights import identity
@@ -47,12 +61,16 @@ class Works:
         self.recipe = recipe
         self._roles = policies(recipe.models, recipe.roles)
         self._screen = screen.ScreenWork(
-            rules=rule_works((*recipe.screen.rules, *recipe.screen.more_rules), "screen.rules"),
-            gates=_seed_gates(recipe),
+            rules=rule_works(seed_rules(recipe), "screen.rules"),
+            gates=seed_gates(recipe),
         )
-        self._score = score.ScoreWork(rules=rule_works((*recipe.score.rules, *recipe.score.more_rules), "score.rules"))
+        self._score = score.ScoreWork(
+            rules=(*rule_works(_document_rules(recipe), "score.rules"), *([trained_rule()] if recipe.quality else [])),
+        )
+        self._train_files = _train_files(recipe)
+        self._train = _train_work(recipe, self._train_files)
         check_gates(self._screen.gates, columns_of(self._screen.rules))
-        self._keep = keep.KeepWork(gates=recipe.keep.chosen())
+        self._keep = keep.KeepWork(gates=_document_gates(recipe))
         check_gates(self._keep.gates, [*columns_of(self._score.rules), *VERDICT_COLUMNS])
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
         self._resolve = resolve.ResolveWork(**_fields(recipe.dedup))
@@ -65,6 +83,7 @@ class Works:
             spec = load_family(config.name, config.file)
             work = self._generate_work(config, spec)
             self._generate[spec.name] = (generate.step(maker, spec, recipe.run.max_failed_share), work)
+        _check_templates(recipe.dedup.max_per_template, self.families)
 
     def _generate_work(self, config: generate.FamilyConfig, spec: Spec[Family]) -> generate.GenerateWork:
         where = f"families.{config.name}"
@@ -89,6 +108,16 @@ class Works:
         """Names of the recipe's families, sorted."""
         return sorted(self._generate)
 
+    @property
+    def seed_judge(self) -> tuple[tuple[RuleWork, ...], tuple[Gate, ...]]:
+        """What scores seeds, and what drops them."""
+        return self._screen.rules, self._screen.gates
+
+    @property
+    def document_judge(self) -> tuple[tuple[RuleWork, ...], tuple[Gate, ...]]:
+        """What scores documents, and what drops them."""
+        return self._score.rules, self._keep.gates
+
     def policy(self) -> str:
         """Digest of everything that shapes content, except where the seeds come from."""
         made = [(step, config) for step, config in self._generate.values()]
@@ -99,8 +128,18 @@ class Works:
             (sign.STEP, self._sign),
             (resolve.STEP, self._resolve),
             (shards.STEP, self._shards),
+            *([(train.STEP, self._train)] if self._train else []),
         ]
         return digest(sorted([step.name, step.version, digest(config.content())] for step, config in [*fixed, *made]))
+
+    def warm(self, say: Callable[[str], None]) -> None:
+        """Load and compile what the steps between asking and releasing need."""
+        warm_rules([*self._screen.rules, *self._score.rules, *self._shards.thoughts, *self._shards.rendered], say)
+        sign.warm(self._sign)
+
+    def warm_trained(self, model: Path) -> None:
+        """The same of the quality model that the recipe trains, once it is there."""
+        warm_rules(with_model([trained_rule()], model), lambda said: None)
 
     def ingest(self, files: Mapping[str, File], known: Sequence[Manifest]) -> Work:
         """Cut what is new in `files` (named source/<id>/<digest>), given what earlier cuts hold."""
@@ -126,13 +165,30 @@ class Works:
             step, config, inputs, f"{short(seeds.sha256)}/{family}", {f"memo/{name}": memo[name] for name in memo}
         )
 
-    def score(self, group: str, seeds: File, generated: Manifest) -> Work:
-        """All rules over one object's documents."""
+    @property
+    def trains_on(self) -> int:
+        """Seed partitions of the first cut that the quality model is trained on; 0 without one, or with files."""
+        return self._train.partitions if self._train and self._train.damage else 0
+
+    def train(self, first: Mapping[File, Manifest]) -> Work | None:
+        """The quality model, on the first partitions and their screens; None when the recipe trains none."""
+        if self._train is None:
+            return None
+        inputs = dict(self._train_files)
+        for seeds, screened in first.items():
+            inputs[f"seeds/{short(seeds.sha256)}"] = seeds
+            inputs[f"drops/{short(seeds.sha256)}"] = screened.file("drops.parquet")
+        return Work(train.STEP, self._train, inputs, self.recipe.name)
+
+    def score(self, group: str, seeds: File, generated: Manifest, trained: Manifest | None = None) -> Work:
+        """All rules over one object's documents; `trained` holds the quality model, where the recipe trains one."""
         inputs = {
             "documents": generated.file("documents.parquet"),
             "verdicts": generated.file("verdicts.parquet"),
             "seeds": seeds,
         }
+        if trained is not None:
+            inputs["model"] = train.model_of(trained)
         return Work(score.STEP, self._score, inputs, group)
 
     def keep(self, group: str, generated: Manifest, scored: Manifest) -> Work:
@@ -148,7 +204,9 @@ class Works:
         """Near-duplicates of a wave, against the index segments of the pinned release and the documents they point to."""
         inputs = _documents_and_drops(chains)
         inputs |= {f"signatures/{chain.tag}": chain.sign.file("signatures.parquet") for chain in chains}
-        inputs |= {f"released_index/{short(file.sha256)}": file for file in index}
+        for file in index:  # of each wave its index and, beside it, its boilerplate
+            kind = "boilerplate" if file.path.endswith("/boilerplate.parquet") else "index"
+            inputs[f"released_{kind}/{short(file.sha256)}"] = file
         inputs |= {f"released_documents/{short(file.sha256)}": file for file in released}
         return Work(resolve.STEP, self._resolve, inputs, self.recipe.name)
 
@@ -157,6 +215,8 @@ class Works:
         inputs = _documents_and_drops(chains)
         inputs |= {f"seeds/{short(chain.seeds.sha256)}": chain.seeds for chain in chains}
         inputs["resolve_drops/all"] = resolved.file("drops.parquet")
+        if self._shards.masks:
+            inputs |= {f"spans/{chain.tag}": chain.score.file("spans.parquet") for chain in chains}
         return Work(shards.STEP, self._shards, inputs, self.recipe.name)
 
     def audit(self, objects: Sequence[Manifest], seeds: Sequence[File], released_rows: Sequence[File]) -> Work:
@@ -173,7 +233,7 @@ def audit_inputs(objects: Sequence[Manifest], seeds: Sequence[File], released_ro
         for name in one.files:
             if name.endswith(".arrow"):
                 inputs[f"shards/{short(one.key)}-{name}"] = one.file(name)
-            elif not name.startswith("seeds-"):
+            elif name.endswith(".parquet") and not name.startswith("seeds-"):
                 inputs[f"{name.split('.')[0]}/{short(one.key)}"] = one.file(name)
     return inputs
 
@@ -182,15 +242,88 @@ def _fields(config: Config) -> dict[str, Any]:
     return {name: getattr(config, name) for name in type(config).model_fields}
 
 
-def _seed_gates(recipe: Recipe) -> tuple[Gate, ...]:
-    gates = (*recipe.screen.gates, *recipe.screen.more_gates)
+def _check_templates(limits: Mapping[str, int], families: Sequence[str]) -> None:
+    unknown = sorted(set(limits) - set(families))
+    if unknown:
+        what, allowed = "dedup.max_per_template names no family of this recipe", ", ".join(families)
+        raise fail(RecipeError, what, given=unknown[0], allowed=allowed)
+
+
+def seed_rules(recipe: Screened) -> tuple[RuleConfig, ...]:
+    """What scores seeds."""
+    chosen = with_presets((*recipe.screen.rules, *recipe.screen.more_rules), recipe.screen.presets)
+    chosen = with_rule(chosen, pii_policy.RULE) if recipe.pii and recipe.pii.seeds != "none" else chosen
+    return (*chosen, *_contamination_rule(recipe, chosen, "screen"))
+
+
+def _document_rules(recipe: Recipe) -> tuple[RuleConfig, ...]:
+    chosen = with_presets((*recipe.score.rules, *recipe.score.more_rules), recipe.keep.presets)
+    chosen = with_rule(chosen, pii_policy.RULE) if recipe.pii else chosen
+    return (*chosen, *_contamination_rule(recipe, chosen, "score"))
+
+
+def _contamination_rule(recipe: Screened, beside: Sequence[RuleConfig], step: str) -> tuple[RuleConfig, ...]:
+    """The rule that looks for the recipe's evaluation sets. RecipeError when the step names it too."""
+    if recipe.decontamination is None:
+        return ()
+    if decontamination.RULE in {config.name for config in beside}:
+        what = f"{step} names the rule {decontamination.RULE!r}, and so does [decontamination]"
+        raise fail(RecipeError, what, do="name all evaluation sets in [decontamination]")
+    return (RuleConfig(name=decontamination.RULE, options=recipe.decontamination.options()),)
+
+
+def _train_files(recipe: Recipe) -> dict[str, File]:
+    """The files that [quality] names, by their bytes."""
+    named = {"positives": recipe.quality.positives, "negatives": recipe.quality.negatives} if recipe.quality else {}
+    found = {}
+    for side, paths in named.items():
+        for path in map(Path, paths):
+            if not path.is_file():
+                what = f"quality.{side}: no such file: {path}"
+                raise fail(RecipeError, what, do="paths are relative to the recipe's folder")
+            sha256 = file_sha256(path)
+            found[f"{side}/{sha256}"] = File(str(path.absolute()), sha256, path.stat().st_size)
+    return found
+
+
+def _train_work(recipe: Recipe, files: Mapping[str, File]) -> train.TrainWork | None:
+    if recipe.quality is None:
+        return None
+    if "quality" in {rule.name for rule in (*recipe.score.rules, *recipe.score.more_rules)}:
+        do = "leave out [quality], or the rule quality of [score]"
+        raise fail(RecipeError, "two quality models: that of [quality] and that of a rule", do=do)
+    sides = {
+        side: tuple(sorted(file.sha256 for name, file in files.items() if name.startswith(side)))
+        for side in ("positives", "negatives")
+    }
+    return train.TrainWork(**{**_fields(recipe.quality), **sides})
+
+
+def seed_gates(recipe: Screened) -> tuple[Gate, ...]:
+    """What drops seeds."""
+    gates = (*recipe.screen.chosen(), *(recipe.pii.seed_gates() if recipe.pii else ()))
+    gates = (*gates, *(recipe.decontamination.seed_gates() if recipe.decontamination else ()))
     return gates if recipe.screen.allow_unknown_license else (screen.LICENSE_GATE, *gates)
+
+
+def _document_gates(recipe: Recipe) -> tuple[Gate, ...]:
+    gates = (*recipe.keep.chosen(), *(recipe.pii.gates() if recipe.pii else ()))
+    return (*gates, *(recipe.decontamination.gates() if recipe.decontamination else ()))
 
 
 def _shard_work(recipe: Recipe) -> shards.ShardWork:
     tokenizer = recipe.shards.tokenizer
     known = identity(tokenizer) if tokenizer else None
-    return shards.ShardWork(**_fields(recipe.shards), tokenizer_identity=known)
+    masks = recipe.pii.hidden() if recipe.pii else ()
+    thoughts = rule_works([RuleConfig(name=pii_policy.RULE)], "pii") if masks else ()
+    return shards.ShardWork(
+        **_fields(recipe.shards),
+        tokenizer_identity=known,
+        masks=masks,
+        thoughts=thoughts,
+        rendered=rule_works(_contamination_rule(recipe, (), "shards"), "decontamination"),
+        contaminated=recipe.decontamination.documents if recipe.decontamination else "label",
+    )
 
 
 def _documents_and_drops(chains: Sequence[Chain]) -> dict[str, File]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -30,6 +30,8 @@ class Rung:
     wrong: str
     evidence: str
     not_for: tuple[str, ...] = ()  # families to whose texts it does not apply: derived numbers are no invented ones
+    # A column of lists beside the scores, of what was found: structs with a `score`. Each becomes a verdict of its own.
+    each: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Spec(Generic[FunctionT]):
     )
     card: Card | None = None  # of a family: what it makes of what
     rungs: tuple[Rung, ...] = ()  # of a rule: which of its columns are findings about a text
+    # Of a rule with these options: counts of what it reads beside the texts, for the notes of manifests.
+    notes: Callable[[Any], Mapping[str, int]] | None = None
+    spans: str | None = None  # of a rule: the column beside its scores that says where in `text` its finds stand
 
 
 class Registry(Generic[FunctionT]):

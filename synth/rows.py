@@ -99,6 +99,14 @@ VERDICT = _schema(
     ("ask_id", _ID),
 )
 
+SPAN = _schema(  # never the bytes themselves: who wants to see them looks into the document
+    ("doc_id", _ID),
+    ("start_byte", pa.int64()),  # in the UTF-8 bytes of the whole `text`; in reasoning_spans of `reasoning`
+    ("end_byte", pa.int64()),  # exclusive
+    ("rule", pa.string()),  # the score column that counts such finds: pii_email
+    ("replacement", pa.string()),  # what shards writes there when its rule is masked; empty: nothing
+)
+
 ASK = _schema(
     ("ask_id", _ID),
     ("role", pa.string()),
@@ -168,6 +176,12 @@ SIGNATURE = _schema(
     ("shingle_count", pa.int64()),
     ("text_bytes", pa.int64()),  # of the generated parts
     ("signature", pa.list_(pa.uint32())),  # all 2^32-1 when the text is too short for one shingle
+)
+
+QUALITY_CARD = _schema(  # what a quality model is worth, a row per entry of its card.json
+    ("name", pa.string()),  # held_out.model.auc
+    ("value", pa.float64()),  # of a number
+    ("words", _TEXT),  # of anything else
 )
 
 

@@ -77,6 +77,9 @@ _STRINGS_OR_INTEGERS = ValueKind(
 ROLES: Mapping[str, ValueKind] = {
     **dict.fromkeys(Columns.model_fields, _STRINGS),
     "text": _STRINGS._replace(kept_as=pa.large_string()),
+    "seed_text": _STRINGS._replace(kept_as=pa.large_string()),
+    "family": _STRINGS,
+    "label": _STRINGS_OR_INTEGERS,
     "id": _STRINGS_OR_INTEGERS,
     "answer": _STRINGS_OR_INTEGERS,
     "quality": ValueKind(

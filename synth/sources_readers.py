@@ -64,6 +64,13 @@ def read_jsonl(columns: Columns, file: Path) -> Iterator[Batch]:
             raise no_column(file, role, name, keys)
 
 
+def first_keys(file: Path) -> list[str]:
+    """The keys of a JSON lines file's first object; none where the file has no rows."""
+    for number, line in _lines(file):
+        return list(_json_object(line, f"{file}:{number}"))
+    return []
+
+
 def _json_batch(names: Mapping[str, str], rows: list[dict[str, Any]], lines: list[int], file: Path) -> Batch:
     columns = {role: pa.array([row[role] for row in rows], ROLES[role].kept_as) for role in names}
     return Batch(columns, lambda row: f"{file}:{lines[row]}")
@@ -134,7 +141,7 @@ def _json_value(role: str, name: str, row: Mapping[str, Any], where: str) -> Any
         raise no_value(where, role, name) if name in row else no_column(where, role, name, row)
     if not ROLES[role].accepts(value):
         raise wrong_type(where, role, name, f"{type(value).__name__} {str(value)[:80]}")
-    return str(value) if role in ("id", "answer") else float(value) if role == "quality" else value
+    return str(value) if role in ("id", "answer", "label") else float(value) if role == "quality" else value
 
 
 def read_parquet(columns: Columns, file: Path) -> Iterator[Batch]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+from audit_spans import span
 
 from shards.schema import SHARD
 from synth import rows
@@ -36,6 +37,8 @@ SCHEMAS = {
     "scores": DOCUMENT_SCORES,
     "verdicts": rows.VERDICT,
     "rows": rows.ROW,
+    **dict.fromkeys(("spans", "reasoning_spans"), rows.SPAN),
+    "quality_card": rows.QUALITY_CARD,
 }
 START = datetime(2026, 11, 1, tzinfo=UTC)
 FAMILIES = ("qa", "distill")
@@ -119,6 +122,8 @@ class Wave:
                 self._generate(partition, family)
                 self._score(partition, family)
                 self._keep(partition, family)
+        card = {"quality_card.parquet": [{"name": "held_out.model.auc", "value": 0.75}]}
+        self._add("train", "train", "", card, counts(100))
         self._resolve()
         self._shards()
 
@@ -247,27 +252,14 @@ class Wave:
         self._add(f"generate/{partition}/{family}", "generate", partition, tables, count, family=family)
 
     def _ask(self, ask_id: str, seed_id: str, outcome: str) -> dict[str, Any]:
-        asked = {
-            "ask_id": ask_id,
-            "role": "writer",
-            "seed_id": seed_id,
-            "prompt": "[]",
-            "sampling": "{}",
-            "sample_index": 0,
-        }
+        asked = {"ask_id": ask_id, "role": "writer", "seed_id": seed_id}
+        asked |= {"prompt": "[]", "sampling": "{}", "sample_index": 0}
         answer = {"completion": "an answer", "accepted_attempt": f"{ask_id}-2", "model": "served"}
         return asked | {"outcome": outcome} | answer | TOKENS
 
     def _attempts(self, ask_id: str, failed: bool) -> list[dict[str, Any]]:
-        base = {
-            "ask_id": ask_id,
-            "run": f"run-{self.name}-{self.policy}",
-            "endpoint": "local/0",
-            "model": "served",
-            "step": 0,
-            "rung": "first",
-            "started_at": START,
-        }
+        base = {"ask_id": ask_id, "run": f"run-{self.name}-{self.policy}", "endpoint": "local/0", "model": "served"}
+        base |= {"step": 0, "rung": "first", "started_at": START}
         lost = {"attempt_id": f"{ask_id}-1", "status": "timeout"}
         lost |= {"usage_prompt_tokens": 100, "usage_completion_tokens": 7}
         good = {"attempt_id": f"{ask_id}-2", "status": "ok", "verdict": "accepted"}
@@ -321,7 +313,8 @@ class Wave:
             rows.verdict_row(row["id"], "document", "numbers", "rule", "failed" if at == 1 else "passed")
             for at, row in enumerate(documents)
         ]
-        tables = {"scores.parquet": scores, "verdicts.parquet": verdicts}
+        spans = [span(row, "river") for row in documents if "river" in row["text"]]  # labels: no shard masks them
+        tables = {"scores.parquet": scores, "verdicts.parquet": verdicts, "spans.parquet": spans}
         self._add(f"score/{partition}/{family}", "score", partition, tables, counts(len(scores)), family=family)
 
     def _keep(self, partition: str, family: str) -> None:
@@ -366,7 +359,10 @@ class Wave:
             for name, documents in cut.items()
             for at, row in enumerate(documents)
         ]
-        made = self._add("shards", "shards", "", {"rows.parquet": placed}, counts(len(kept)))
+        kept[0]["reasoning"] = "a river"
+        thoughts = [span(kept[0], "river", "reasoning")]
+        tables = {"rows.parquet": placed, "reasoning_spans.parquet": thoughts}
+        made = self._add("shards", "shards", "", tables, counts(len(kept)))
         made.shards = {name: [self._shard_row(row) for row in documents] for name, documents in cut.items()}
 
     def _shard_row(self, document: dict[str, Any]) -> dict[str, Any]:

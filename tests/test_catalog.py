@@ -11,6 +11,7 @@ import duckdb
 import orjson
 import pyarrow as pa
 import pytest
+from audit_contamination import contaminate
 from audit_home import FAMILIES, Object, Wave, rows_of, value_of, write_home, write_release, write_run
 
 from synth import rows
@@ -21,7 +22,7 @@ from synth.errors import HomeError, IntegrityError
 
 MONEY = ["sessions", "attempt_costs", "costs", "servers", "yields", "outcomes", "ladder"]
 CORPUS = ["axis_coverage", "openings", "family_shares", "verification", "agreement", "candidates", "injections"]
-NEWEST = [*TABLES, "dropped", "kept", "objects", "shards", *MONEY, *CORPUS, "leaks", "answer_bias"]
+NEWEST = [*TABLES, "dropped", "kept", "objects", "shards", *MONEY, *CORPUS, "leaks", "answer_bias", "contamination"]
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Wave
     write_home(home)
     first, second = Wave("first"), Wave("second", ["p5"])
     for number, wave in enumerate((first, second), start=1):
+        contaminate(wave)
         wave.write(home)
         write_run(home, wave, started=number, release=number)
     write_release(home, 1, [first])

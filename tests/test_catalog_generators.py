@@ -77,7 +77,9 @@ def test_a_recipe_without_these_rules_has_nulls_and_passes_every_check(home: Pat
     assert value_of(home, "SELECT count(opening) + count(self_names) + count(foreign_canaries) FROM scores") == 0
     assert {view: shown(home, view) for view in ("openings", "leaks")} == {"openings": [], "leaks": []}
     assert {(row["obeyed"], row["share"]) for row in shown(home, "injections")} == {(None, None)}
-    everything = AuditConfig(min_openings=1, min_documents=1, max_dropped_share=1.0, warn_obeyed_share=0.0)
+    everything = AuditConfig(
+        min_openings=1, min_documents=1, max_dropped_share=1.0, warn_obeyed_share=0.0, warn_duplicate_share=1.0
+    )
     checks = run_checks(*audit_inputs(home, wave), False, everything, home).to_pylist()
     assert [row["check"] for row in checks if row["violations"]] == []
 

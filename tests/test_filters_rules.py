@@ -38,6 +38,7 @@ TABLE = pa.table(
         "license": ["CC0-1.0", None, "MIT", "", "PSF-2.0", "unknown", "CC-BY-4.0"],
         "language": ["en", None, "de", None, None, "en", "fr"],
         "canary": [None, "zqcanary-0123456789ab", None, None, None, None, None],
+        "reasoning": [None, "It asks for a summary.", None, None, "", None, None],
     }
 ).cast(INPUTS)
 NAMES = ["copy", "injection", "language", "leaks", "license", "openings", "statistics"]
@@ -70,11 +71,11 @@ def test_scores_do_not_depend_on_order_or_batches(name: str) -> None:
 GOLDEN = {
     "copy": (1, "65889844e53dc0d5"),
     "injection": (1, "73c5e2a739f554ad"),
-    "language": (1, "e79d8afc33ee9ede"),
+    "language": (2, "e79d8afc33ee9ede"),
     "leaks": (1, "0bb03c94e9a41210"),
     "license": (1, "bf5d1d40db7587f6"),
     "openings": (1, "8a0b629f94d2bdef"),
-    "statistics": (1, "57ab0a5baf89395c"),
+    "statistics": (2, "bd75c3d32de25638"),
 }
 
 
@@ -97,7 +98,7 @@ def test_results_change_only_with_the_version(name: str) -> None:
         pytest.param("copy", ["copy_8gram_share", "longest_copied_words"], id="copy"),
         pytest.param("language", ["language", "language_confidence"], id="language"),
         pytest.param("license", ["license_known"], id="license"),
-        pytest.param("quality", ["quality_score"], id="quality"),
+        pytest.param("quality", ["quality_score", "quality_source", "quality_delta"], id="quality"),
         pytest.param("statistics", STATISTICS.names, id="statistics"),
     ],
 )

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import filters.rules
-from dedup import exact_digest, minhash_signatures
-from dedup.text import NORMALISATION_VERSION
+from dedup import NORMALISATION_VERSION, SHINGLE_VERSION, exact_digest, minhash_signatures
 from filters.registry import INPUTS, apply_rule, rules
-from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign
+from filters.training_damage import KINDS, damaged_examples
+from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign, train
 from generators.registry import families
 from synth import releases, rows
 from synth.digest import digest
@@ -25,12 +25,12 @@ from tests.conftest import ScriptedServer
 from tests.corpora import passage, run_recipe, write_recipe, write_seeds
 
 GOLDEN = Path(__file__).with_name("golden.json")
-STEPS = (ingest, screen, score, keep, sign, resolve, shards)
+STEPS = (ingest, screen, score, keep, sign, resolve, shards, train)
 DETERMINISTIC = {  # the tables of each step that depend on content alone
     "ingest": ("seeds", "known", "drops"),
-    "screen": ("seed_scores", "drops"),
+    "screen": ("seed_scores", "verdicts", "drops"),
     "generate": ("documents", "drops", "verdicts"),
-    "score": ("scores", "verdicts"),
+    "score": ("scores", "spans", "verdicts"),
     "keep": ("drops",),
     "sign": ("signatures",),
     "resolve": ("drops", "verdicts", "index"),
@@ -61,8 +61,12 @@ def measured(tmp_path_factory: pytest.TempPathFactory, scripted_server: Scripted
         if spec.name in NEED_FILES:
             continue
         found[f"rule {spec.name}"] = entry(spec.version, rounded(apply_rule(spec, table, spec.Options()).to_pylist()))
+    seeds = [(passage(number), f"root{number}", None) for number in range(12)]
+    examples = damaged_examples(seeds, KINDS, (2, 3), 0.1, 100)  # a model's bytes are the library's
+    found["step train"] = entry(train.STEP.version, examples.to_pylist())
     texts = table["text"]
-    found["kernel signatures"] = entry(NORMALISATION_VERSION, minhash_signatures(texts).tolist())
+    versions = [NORMALISATION_VERSION, SHINGLE_VERSION]
+    found["kernel signatures"] = entry(versions, minhash_signatures(texts).tolist())
     found["kernel exact_digest"] = entry(NORMALISATION_VERSION, [exact_digest(text) for text in TEXTS])
     found |= pipeline(tmp_path_factory.mktemp("golden"), scripted_server)
     return found

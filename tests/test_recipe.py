@@ -13,10 +13,11 @@ import pytest
 from flows.recipe import Recipe, _check_names, load
 from flows.works import Works
 from synth.config import parse
-from synth.digest import digest
+from synth.digest import digest, file_sha256
 from synth.driver import File
 from synth.errors import RecipeError
 
+EVALUATION = Path(__file__).with_name("data") / "evaluation.jsonl"
 BASE: dict[str, Any] = {
     "name": "base",
     "sources": [{"id": "texts", "kind": "jsonl", "paths": ["a.jsonl"]}, {"id": "docs", "kind": "python_docs"}],
@@ -30,11 +31,16 @@ BASE: dict[str, Any] = {
     "families": [{"name": "distill"}, {"name": "diverse_qa"}, {"name": "textbook"}],
     "screen": {"more_rules": [{"name": "language"}]},
     "score": {"more_rules": [{"name": "language"}]},
+    "pii": {"email": "mask", "card": "drop"},
+    "quality": {"damage": ["scramble"]},
+    "decontamination": {"benchmarks": [{"name": "pears", "path": str(EVALUATION), "answer": "answer"}]},
 }
+BASE["decontamination"]["benchmarks"][0]["sha256"] = file_sha256(EVALUATION)
 
 NEITHER = {  # where things are: moved, they change nothing by themselves
     "name",  # whose releases these are
     "sources.*.paths",  # files are known by their bytes
+    "decontamination.benchmarks.*.path",
 }
 
 OTHER_VALUES = {  # where a value cannot be found by its type alone
@@ -64,6 +70,8 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "roles.writer.retry": {"empty_answer": ["again"]},
     "models.fake.script": None,  # one script so far
     "sources.*.limit": None,  # for python_docs only, see below
+    "screen.presets": [{"name": "c4"}],
+    "keep.presets": [{"name": "c4"}],
     "screen.rules.*.options": None,  # these rules have none
     "score.rules.*.options": None,
     "screen.more_rules.*.name": None,
@@ -73,6 +81,17 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "screen.more_gates": None,  # a list of tables; see below
     "keep.more_gates": None,
     "keep.without": ["too_long"],
+    "quality.damage": ["cut"],
+    "quality.windows": [1, 2],
+    **dict.fromkeys(("quality.training.lr", "quality.training.held_out_share"), 0.2),
+    "quality.positives": None,  # files; see test_filter_train_pipeline
+    "quality.negatives": None,
+    "decontamination.benchmarks.*.path": str(EVALUATION.parent / "../data" / EVALUATION.name),
+    "decontamination.benchmarks.*.sha256": None,  # it must be the file's; see test_contamination_pipeline
+    **{f"decontamination.benchmarks.*.{column}": "hint" for column in ("prompt", "answer")},
+    **{f"decontamination.{texts}": "label" for texts in ("seeds", "documents")},
+    "pii.card": "mask",
+    "pii.seeds": "none",
     "screen.gates.*.max": None,  # the first gate has a min; max is another gate's
     "keep.gates.*.max": None,
     "screen.gates.*.one_of": None,  # for scores that are words
@@ -91,6 +110,8 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "families.*.options.select": "shortest_valid",
     "families.*.options.verify": None,  # asks roles that the base recipe lacks; see test_routing
     "shards.tokenizer": "smollm2-135m-instruct-q4_1",
+    "dedup.boilerplate_share": 0.2,
+    "dedup.max_per_template": {"distill": 3},  # a family of the recipe
     "dedup.minhash.permutations": None,  # must be bands x rows
     "dedup.minhash.bands": None,
     "dedup.minhash.rows": None,
@@ -253,6 +274,14 @@ WRONG = [
     pytest.param(
         {"keep": {"without": ["too_shrt"]}}, r"did you mean 'too_short'", id="without a gate that is not there"
     ),
+    pytest.param({"decontamination": {"benchmark": []}}, r"did you mean 'benchmarks'", id="no key of decontamination"),
+    pytest.param(
+        {"decontamination": {"benchmarks": [{"name": "pears", "path": str(EVALUATION)}]}},
+        r'has no sha256.*(?s:.)*write sha256 = "[0-9a-f]{64}"',
+        id="an evaluation set without its digest",
+    ),
+    pytest.param({"pii": {"emial": "mask"}}, r"pii\.emial: unknown key; did you mean 'email'", id="no kind of pii"),
+    pytest.param({"pii": {"email": "hide"}}, r"(?s)pii\.email: given 'hide'.*'mask'", id="no way to treat pii"),
     pytest.param({"ingest": {"max_seeds": 9}}, r"ingest\.max_seeds: unknown key", id="a preview's own setting"),
     pytest.param(
         {"models": {"gguf": {"backend": "openai", "model": "x"}}},

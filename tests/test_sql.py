@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from audit_contamination import contaminate
 from audit_home import Wave, write_home, write_release, write_run
 
 from synth.audit import sql as audit_sql
@@ -24,6 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("sql") / "home"
     write_home(home)
     wave = Wave()
+    contaminate(wave)
     wave.write(home)
     write_run(home, wave)
     write_release(home, 1, [wave])
@@ -73,6 +75,7 @@ def test_canned_questions_have_titles_and_unknown_ones_are_refused() -> None:
     about_text = {"drops_by_reason", "yield_by_family", "why_dropped", "duplicates"}
     about_money = {"cost_per_kept_token", "paid_for_nothing", "yield_by_model", "reasoning_cost"}
     about_corpus = {
+        "contamination",
         "coverage",
         "family_shares",
         "injections",

@@ -17,7 +17,7 @@ from synth.digest import short
 from synth.driver import File, Manifest, Work
 from synth.store import Store
 
-STEPS = ("screen", "generate", "score", "keep", "sign")
+STEPS = ("screen", "generate", "train", "score", "keep", "sign")
 
 
 @dataclass
@@ -45,10 +45,15 @@ def main(options: argparse.Namespace) -> int:
 def plan(session: Session) -> dict[str, Any]:
     """The plan as a JSON value."""
     pending = session.pending()
+    trained = _trained(session)
     tallies = {step: Tally() for step in STEPS}
     for seeds in pending:
         for family in session.works.families:
-            _tally(session, seeds, family, tallies)
+            _tally(session, seeds, family, tallies, trained)
+    if session.recipe.quality is None:
+        del tallies["train"]
+    elif pending:
+        tallies["train"] = Tally(done=int(trained is not None), to_do=int(trained is None))
     pinned = session.pinned
     return {
         "policy": session.policy,
@@ -62,7 +67,17 @@ def plan(session: Session) -> dict[str, Any]:
     }
 
 
-def _tally(session: Session, seeds: File, family: str, tallies: dict[str, Tally]) -> None:
+def _trained(session: Session) -> Manifest | None:
+    """The quality model, when the recipe trains one and it is there."""
+    first = {seeds: session.driver.find(session.works.screen(seeds)) for seeds in session.first_partitions()}
+    screened = {seeds: found for seeds, found in first.items() if found}
+    work = session.works.train(screened) if len(screened) == len(first) else None
+    return session.driver.find(work) if work else None
+
+
+def _tally(
+    session: Session, seeds: File, family: str, tallies: dict[str, Tally], trained: Manifest | None = None
+) -> None:
     """Follow one chain as far as objects exist; what comes after a missing one is to do."""
     group = f"{short(seeds.sha256)}/{family}"
     works = session.works
@@ -76,7 +91,11 @@ def _tally(session: Session, seeds: File, family: str, tallies: dict[str, Tally]
         for step in ("score", "keep", "sign"):
             tallies[step].to_do += 1
         return
-    scored = _found(session, works.score(group, seeds, generated), tallies["score"])
+    if session.recipe.quality and trained is None:  # scores are made with the model
+        tallies["score"].to_do += 1
+        scored = None
+    else:
+        scored = _found(session, works.score(group, seeds, generated, trained), tallies["score"])
     if scored is None:
         tallies["keep"].to_do += 1
     else:

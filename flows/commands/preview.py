@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.commands.run import engine_settings, stopping
-from flows.display import Display, console
+from flows.display import Display, console, say
 from flows.preview import choose_seeds, make, preview_recipe
 from flows.recipe import Recipe, load
 from flows.runs import new_run_id
@@ -46,6 +46,7 @@ def _previewed(recipe: Recipe, base: Path, folder: Path, options: argparse.Names
     engine = Engine(engine_settings(recipe, store, run_id))
     display = Display(recipe, engine.stats, live=not options.json)
     session = Session.open(recipe, base, store, run_id, engine, display.on_object)
+    session.warm(say)
     engine.start()
     try:
         with stopping(engine, recipe.run.grace_seconds, folder), display:

@@ -76,6 +76,7 @@ def _run(recipe: Recipe, store: Store, home: Path, options: argparse.Namespace) 
         refuse_changed_models(_open_journals(recipe, store), engine.identities)
     display = Display(recipe, engine.stats, live=not options.json)
     session = Session.open(recipe, options.recipe.absolute().parent, store, run_id, engine, display.on_object)
+    session.warm(say)
     record = RunRecord(store, session, options.recipe)
     record.write()
     outcome, error = "failed", None

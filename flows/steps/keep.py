@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import Field
 
 from filters.gates import Gate, apply_gates
-from filters.presets import DEFAULT_DOCUMENT_GATES
+from filters.presets import DEFAULT_DOCUMENT_GATES, PROSE_FAMILIES
+from filters.published import PresetUse, preset_gates
 from flows.steps.screen import count
 from synth import rows
 from synth.config import Config, nearest
@@ -20,7 +21,10 @@ class KeepConfig(Config):
     """Bounds on the scores of documents."""
 
     gates: tuple[Gate, ...] = Field(DEFAULT_DOCUMENT_GATES, description="Bounds on scores; what fails one is dropped.")
-    more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates`.")
+    presets: tuple[PresetUse, ...] = Field(
+        (), description="Published heuristics, after `gates`; their rules are added."
+    )
+    more_gates: tuple[Gate, ...] = Field((), description="Further bounds, after those of `gates` and `presets`.")
     without: tuple[str, ...] = Field(
         (), description="Reasons of `gates` that drop nothing: what they look at stays a label, such as invented_name."
     )
@@ -36,7 +40,8 @@ class KeepConfig(Config):
                     given=reason,
                     allowed=", ".join(sorted(reasons)),
                 )
-        return (*(gate for gate in self.gates if gate.reason not in self.without), *self.more_gates)
+        kept = (gate for gate in self.gates if gate.reason not in self.without)
+        return (*kept, *preset_gates(self.presets, PROSE_FAMILIES), *self.more_gates)
 
 
 class KeepWork(Config):

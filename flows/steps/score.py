@@ -10,7 +10,16 @@ import orjson
 import pyarrow as pa
 from pydantic import Field
 
-from flows.steps.scoring import RuleConfig, RuleWork, score_table
+from flows.steps.scoring import (
+    RuleConfig,
+    RuleWork,
+    finds_of,
+    needed_columns,
+    notes_of,
+    scores_and_spans,
+    span_rows,
+    with_model,
+)
 from flows.steps.verdicts import findings, verified
 from synth import rows
 from synth.config import Config
@@ -36,20 +45,29 @@ class ScoreWork(Config):
 
 
 def run(inputs: Mapping[str, Path], config: ScoreWork, out: Path) -> Counts:
-    """Inputs: documents, verdicts (of generate), seeds. Out: scores (item_id, family, a column per score), verdicts."""
+    """Inputs: documents, verdicts (of generate), seeds; model, where the recipe trains one. Out: scores (item_id, family, a
+    column per score), verdicts, spans (where rules found something in `text`)."""
     documents = rows.read_table(
-        inputs["documents"], ["id", "family", "seed_span", "seed_ids", "text", "parts", "license", "generation_depth"]
+        inputs["documents"],
+        ["id", "family", "seed_span", "seed_ids", "text", "parts", "license", "generation_depth", *_thoughts(config)],
     )
     seeds = rows.read_table(inputs["seeds"], ["id", "text", "language", "meta"])
-    scores = score_table(_view(documents, seeds), config.rules)
+    judged_by = with_model(config.rules, inputs["model"]) if "model" in inputs else config.rules
+    scores, spans = scores_and_spans(_view(documents, seeds), judged_by)
     named = scores.add_column(0, "item_id", documents["id"]).add_column(1, "family", documents["family"])
     earlier = rows.read_table(inputs["verdicts"], ["item_id", "rung", "outcome"])
     verdicts = findings(named, config.rules)
     for name, column in verified(documents, earlier, verdicts).items():
         named = named.append_column(name, column)
-    rows.write_table(named, out / "scores.parquet")
+    rows.write_table(named.drop_columns(finds_of(config.rules)), out / "scores.parquet")
     rows.write_table(verdicts, out / "verdicts.parquet")
-    return Counts(items=len(documents), kept=len(documents))
+    rows.write_table(span_rows(documents["id"], spans), out / "spans.parquet")
+    return Counts(items=len(documents), kept=len(documents), notes=notes_of(config.rules))
+
+
+def _thoughts(config: ScoreWork) -> list[str]:
+    """The column of the reasoning where a rule reads it: it may be longer than all else."""
+    return [name for name in ("reasoning",) if name in needed_columns(config.rules)]
 
 
 def _view(documents: pa.Table, seeds: pa.Table) -> pa.Table:
@@ -68,6 +86,7 @@ def _view(documents: pa.Table, seeds: pa.Table) -> pa.Table:
         "license": documents["license"],
         "language": own["language"],
         "canary": pa.array([one.get("canary") for one in meta], pa.string()),
+        **{name: documents[name] for name in ("reasoning",) if name in documents.column_names},
     }
     return pa.table(columns)
 
@@ -81,4 +100,4 @@ def _source(text: str, span: Mapping[str, int] | None, meta: Mapping[str, Any]) 
     return text.encode()[span["start_byte"] : span["end_byte"]].decode()
 
 
-STEP = Step("score", 2, ScoreWork, run)
+STEP = Step("score", 3, ScoreWork, run)

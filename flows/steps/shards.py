@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.steps.resolve import tags, undropped
-from shards import SHARD, ShardConfig, write_shards
+from flows.steps.scoring import RuleWork, notes_of, scores_and_spans, span_rows
+from flows.steps.verdicts import of_rendered
+from shards import SHARD, Masked, ShardConfig, mask_documents, write_shards
 from synth import rows
 from synth.step import Counts, Step
 from synth.tokens import count_tokens, load_tokenizer
@@ -18,21 +20,57 @@ from synth.weights import locate
 
 
 class ShardWork(ShardConfig):
-    """The layout, and the digest of the tokenizer's file when tokens are counted."""
+    """The layout, the digest of the tokenizer's file when tokens are counted, and what must not stand in a row."""
 
     tokenizer_identity: dict[str, Any] | None = None
+    masks: tuple[str, ...] = ()  # rules whose spans are replaced
+    thoughts: tuple[RuleWork, ...] = ()  # rules that look for such spans in the reasoning, which score does not read
+    rendered: tuple[RuleWork, ...] = ()  # rules that look once more at what a trainer gets
+    contaminated: str = "label"  # `drop`: a row in which these find something stops the release, see the audit's check
 
 
 def run(inputs: Mapping[str, Path], config: ShardWork, out: Path) -> Counts:
-    """Inputs as for resolve, `seeds/<tag>`, and `resolve_drops/all`. Out: train-*.arrow, validation-*.arrow, rows."""
+    """Inputs as for resolve, `seeds/<tag>`, `resolve_drops/all`, and with masks `spans/<tag>`.
+
+    Out: train-*.arrow, validation-*.arrow, rows, and with masks reasoning_spans: where these stood in the reasoning; with
+    `rendered` verdicts: what is found in the rows.
+    """
     seeds = rows.read_tables(
         [path for _, path in tags(inputs, "seeds")], rows.SEED, ["id", "source_id", "url", "language"]
     )
     resolved = rows.read_table(inputs["resolve_drops/all"], ["item_id"])["item_id"].combine_chunks()
     tables = [_kept(inputs, tag, path, resolved) for tag, path in tags(inputs, "documents")]
-    documents = pa.concat_tables([rows.DOCUMENT.empty_table(), *tables])
+    masked = [
+        _masked(inputs, tag, table, config) for (tag, _), table in zip(tags(inputs, "documents"), tables, strict=True)
+    ]
+    documents = pa.concat_tables([rows.DOCUMENT.empty_table(), *(one.documents for one, _ in masked)])
     written = write_shards(_with_lineage(documents, seeds), config, out, _counter(config))
-    return Counts(items=len(documents), kept=len(written))
+    if config.rendered:
+        rows.write_table(of_rendered(documents, config.rendered), out / "verdicts.parquet")
+    if not config.masks:
+        return Counts(items=len(documents), kept=len(written), notes=notes_of(config.rendered))
+    rows.write_table(pa.concat_tables([spans for _, spans in masked]), out / "reasoning_spans.parquet")
+    notes = {
+        "masked_documents": sum(one.changed for one, _ in masked),
+        "masked_places": sum(one.places for one, _ in masked),
+        **notes_of(config.rendered),
+    }
+    return Counts(items=len(documents), kept=len(written), notes=notes)
+
+
+def _masked(inputs: Mapping[str, Path], tag: str, documents: pa.Table, config: ShardWork) -> tuple[Masked, pa.Table]:
+    """The documents without what must not stand in a row, and where that stood in their reasoning."""
+    if not config.masks:
+        return Masked(documents, 0, 0), rows.SPAN.empty_table()
+    spans = rows.read_table(inputs[f"spans/{tag}"])
+    mine = spans.filter(pc.is_in(spans["doc_id"], value_set=documents["id"].combine_chunks()))
+    _, found = scores_and_spans(pa.table({"text": documents["reasoning"]}), config.thoughts)
+    thoughts = _of_rules(span_rows(documents["id"], found), config.masks)
+    return mask_documents(documents, _of_rules(mine, config.masks), thoughts), thoughts
+
+
+def _of_rules(spans: pa.Table, names: Sequence[str]) -> pa.Table:
+    return spans.filter(pc.is_in(spans["rule"], value_set=pa.array(names, pa.string())))
 
 
 def _kept(inputs: Mapping[str, Path], tag: str, path: Path, resolved: pa.Array) -> pa.Table:

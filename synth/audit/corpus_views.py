@@ -138,6 +138,34 @@ SELECT *, given / nullif(sum(given) OVER alike, 0) AS given_share, shown / nulli
 FROM counted WINDOW alike AS (PARTITION BY {recipe,}family, kind, options)"""
 """Which answers are the right ones, in the questions of kept documents."""
 
+# A pair of a text and an item is one hit. What was looked for and not found has a row of zeros: the steps that look note the
+# sizes of their sets.
+_CONTAMINATION = """
+WITH noted AS (
+    SELECT {recipe,}step, unnest(map_entries(notes)) AS note FROM {all_}objects WHERE step IN ('screen', 'score', 'shards')
+), sets AS (
+    SELECT {recipe,}replace(note.key, 'benchmark_items/', '') AS benchmark, max(note.value) AS items,
+        CASE step WHEN 'screen' THEN 'seed' WHEN 'score' THEN 'document' ELSE 'rendered' END AS kind
+    FROM noted WHERE starts_with(note.key, 'benchmark_items/') GROUP BY ALL
+), hits AS (
+    SELECT DISTINCT {recipe,}item_kind, item_id, score, evidence ->> '$.benchmark' AS benchmark, evidence ->> '$.item' AS item,
+        evidence ->> '$.rule' AS rule, (evidence ->> '$.words')::BIGINT AS words,
+        if(rung = 'decontamination', item_kind, 'rendered') AS kind
+    FROM {all_}verdicts WHERE rung IN ('decontamination', 'decontamination_rendered') AND outcome = 'failed'
+), gone AS (
+    SELECT DISTINCT {recipe,}item_kind, item_id, true AS is_gone FROM {all_}drops
+), counted AS (
+    SELECT {recipe,}benchmark, kind, count(DISTINCT item) AS items_hit, count(DISTINCT item_id) AS texts_hit,
+        count(DISTINCT item_id) FILTER (is_gone IS NULL) AS kept_texts_hit, count(*) FILTER (rule = 'A') AS hits_a,
+        count(*) FILTER (rule = 'B') AS hits_b, count(*) FILTER (rule = 'C') AS hits_c, max(score) AS longest_coverage,
+        max(words) AS longest_words
+    FROM hits LEFT JOIN gone USING ({recipe,}item_kind, item_id) GROUP BY ALL
+)
+SELECT {recipe,}benchmark, kind, items, coalesce(items_hit, 0) AS items_hit, coalesce(texts_hit, 0) AS texts_hit,
+    coalesce(kept_texts_hit, 0) AS kept_texts_hit, coalesce(hits_a, 0) AS hits_a, coalesce(hits_b, 0) AS hits_b,
+    coalesce(hits_c, 0) AS hits_c, longest_coverage, longest_words
+FROM sets LEFT JOIN counted USING ({recipe,}benchmark, kind)"""
+
 CORPUS: tuple[View, ...] = (
     *pair("axis_coverage", "what was varied on purpose; share: of all documents of the family", _AXES),
     *pair(
@@ -161,6 +189,11 @@ CORPUS: tuple[View, ...] = (
         "answer_bias",
         "right answers in kept documents: as the model gave them, and as they are shown after our shuffle",
         ANSWER_BIAS,
+    ),
+    *pair(
+        "contamination",
+        "items of evaluation sets in seeds, documents and shards (rendered); hits_a, b, c: texts x items, by rule",
+        _CONTAMINATION,
     ),
 )
 """The views, in the order in which they can be created."""

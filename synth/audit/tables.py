@@ -33,7 +33,10 @@ TABLES: dict[str, pa.Schema] = {
     "scores": SCORES,
     "drops": rows.DROP,
     "verdicts": rows.VERDICT,
+    "spans": rows.SPAN,
+    "reasoning_spans": rows.SPAN,
     "rows": rows.ROW,
+    "quality_card": rows.QUALITY_CARD,
 }
 """Every table that is queried, with its columns. A file's table is its name up to the first `-`."""
 

@@ -39,7 +39,10 @@ _SHOWS = {
     "scores": "scores of documents, a column per score",
     "drops": "every reason for which something was dropped",
     "verdicts": "judgements on items, with their evidence",
+    "spans": "where in a document's text a rule found something, and what a mask writes there",
+    "reasoning_spans": "the same for the reasoning of released documents, where something was masked",
     "rows": "where in the shards a document stands",
+    "quality_card": "what a quality model that was trained in a run is worth, figure by figure",
 }
 
 _EVERYWHERE = {
