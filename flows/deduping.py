@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dedup import DUPLICATES, MinHashConfig, ResolveConfig, band_hashes
 from dedup.resolve import resolve
-from flows.pools import CANDIDATES, INDEX, Pool, index_rows
+from flows.pools import CANDIDATES, Pool, index_rows
 from synth import rows
 from synth.errors import SourceError, fail
 
@@ -174,6 +174,3 @@ def summary(found: Found, seconds: float, out: Path) -> dict[str, Any]:
         "samples": found.pairs,
         "file": str(out / RESULT),
     }
-
-
-assert set(_SIGNED.names) - {"text", "family", "released"} <= set(INDEX.names)

@@ -25,12 +25,11 @@ from synth import rows
 from synth.config import Config, parse
 from synth.digest import file_sha256, short
 from synth.errors import HomeError, fail
-from synth.rows import FORMAT_VERSION, SIGNATURE
+from synth.rows import FORMAT_VERSION
 from synth.text_files import read_texts
 
 POOL, INDEX_FILE = "pool.json", "index.parquet"
-INDEX = pa.schema([*SIGNATURE, ("file_tag", pa.string()), ("row", pa.int64())])
-CANDIDATES = pa.schema([*INDEX, ("text", pa.large_string()), ("pool", pa.string())])
+CANDIDATES = pa.schema([*rows.INDEX, ("text", pa.large_string()), ("pool", pa.string())])
 
 _ROWS = 8192  # of an index, looked at at once
 
@@ -53,51 +52,53 @@ class PoolConfig(Config):
     id: str | None = Field(None, description="Column of the id, as it was named.")
     files: dict[str, PoolFile] = Field(description="By the tag that the index names them by.")
     documents: int = Field(ge=0, description="Texts in the index.")
+    index_sha256: str = Field(description="Digest of the index: what the pool is.")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool that is there. `name` is its folder's."""
+    """A pool that is there. `name` is what verdicts call it."""
 
-    folder: Path
+    name: str
+    index: Path
     config: PoolConfig
-
-    @property
-    def name(self) -> str:
-        """What verdicts call it."""
-        return self.folder.name
 
     @classmethod
     def open(cls, folder: Path, minhash: MinHashConfig) -> Pool:
         """HomeError: no pool, or one whose signatures cannot be compared with those of `minhash`."""
-        try:
-            value = orjson.loads((folder / POOL).read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            do = "make one: synth index TEXTS… --out FOLDER"
-            raise fail(HomeError, f"{folder} is no index of texts: {error}", do=do) from None
-        config = parse(PoolConfig, value, str(folder / POOL))
-        mine = PoolConfig(minhash=minhash, files={}, documents=0)
+        pool = cls.read(folder.absolute().name, folder / POOL, folder / INDEX_FILE)
+        mine = PoolConfig(minhash=minhash, files={}, documents=0, index_sha256="")
         for name in ("format_version", "normalisation_version", "shingle_version", "minhash"):
-            if getattr(config, name) != getattr(mine, name):
-                given, allowed = getattr(config, name), getattr(mine, name)
+            if getattr(pool.config, name) != getattr(mine, name):
+                given, allowed = getattr(pool.config, name), getattr(mine, name)
                 what = f"the index {folder} was made with another {name}"
                 raise fail(HomeError, what, given=given, allowed=str(allowed), do="make it again: synth index")
-        return cls(folder.absolute(), config)
+        return pool
+
+    @classmethod
+    def read(cls, name: str, config: Path, index: Path) -> Pool:
+        """The pool of these two files. HomeError: they are none."""
+        try:
+            value = orjson.loads(config.read_bytes())
+        except (OSError, orjson.JSONDecodeError) as error:
+            do = "make one: synth index TEXTS… --out FOLDER"
+            raise fail(HomeError, f"{config.parent} is no index of texts: {error}", do=do) from None
+        return cls(name, index, parse(PoolConfig, value, str(config)))
 
     def candidates(self, bands: NDArray[np.uint64], digests: pa.Array) -> pa.Table:
         """CANDIDATES: what shares one of the band hashes `bands` (sorted) or of the exact `digests`, with its text; null where
         the file is gone or another one."""
         found = [self._near(batch, bands, digests) for batch in self._batches()]
-        near = pa.concat_tables([INDEX.empty_table(), *found])
+        near = pa.concat_tables([rows.INDEX.empty_table(), *found])
         texts = dict(self._texts(near))
         places = list(zip(near["file_tag"].to_pylist(), near["row"].to_pylist(), strict=True))
         column = pa.array([texts.get(place) for place in places], pa.large_string())
         return near.append_column("text", column).append_column("pool", pa.array([self.name] * len(near), pa.string()))
 
     def _batches(self) -> Iterator[pa.Table]:
-        with pq.ParquetFile(self.folder / INDEX_FILE, page_checksum_verification=True) as reader:
+        with pq.ParquetFile(self.index, page_checksum_verification=True) as reader:
             for batch in reader.iter_batches(_ROWS):
-                yield pa.Table.from_batches([batch]).select(INDEX.names).cast(INDEX)
+                yield pa.Table.from_batches([batch]).select(rows.INDEX.names).cast(rows.INDEX)
 
     def _near(self, batch: pa.Table, bands: NDArray[np.uint64], digests: pa.Array) -> pa.Table:
         shared = np.asarray(pc.is_in(batch["exact_digest"].combine_chunks(), value_set=digests))
@@ -131,20 +132,20 @@ def make_pool(files: Sequence[Path], text: str, id_column: str | None, out: Path
     known: dict[str, PoolFile] = {}
     documents = 0
     scratch = out / f".{INDEX_FILE}"
-    schema = INDEX.with_metadata({b"format_version": str(FORMAT_VERSION).encode()})
-    with pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(scratch, rows.INDEX, compression="zstd", write_page_checksum=True) as writer:
         for file in files:
             sha256 = file_sha256(file)
             if short(sha256) in known:
                 continue  # the same bytes under another name
             known[short(sha256)] = PoolFile(path=str(file.absolute()), sha256=sha256)
             for first, batch in _numbered(read_texts(file, text, id_column)):
-                writer.write_table(index_rows(batch, short(sha256), first, MinHashConfig(), workers).cast(schema))
+                writer.write_table(index_rows(batch, short(sha256), first, MinHashConfig(), workers))
                 documents += len(batch)
     scratch.replace(out / INDEX_FILE)
-    config = PoolConfig(text=text, id=id_column, files=known, documents=documents)
+    sha256 = file_sha256(out / INDEX_FILE)
+    config = PoolConfig(text=text, id=id_column, files=known, documents=documents, index_sha256=sha256)
     _write(out / POOL, config)
-    return Pool(out.absolute(), config)
+    return Pool.open(out, config.minhash)
 
 
 def _write(path: Path, config: PoolConfig) -> None:
@@ -164,7 +165,7 @@ def _numbered(batches: Iterator[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
 
 
 def index_rows(texts: pa.Table, tag: str, first: int, minhash: MinHashConfig, workers: int) -> pa.Table:
-    """INDEX rows of a table of texts (`id`, `text`), the first of which is row `first` of the file `tag`."""
+    """Rows of INDEX of a table of texts (`id`, `text`), the first of which is row `first` of the file `tag`."""
     made = sketches(texts["text"], minhash, workers)
     offsets = np.arange(len(texts) + 1, dtype=np.int32) * minhash.permutations
     columns: dict[str, Any] = {
@@ -176,9 +177,4 @@ def index_rows(texts: pa.Table, tag: str, first: int, minhash: MinHashConfig, wo
         "file_tag": pa.array([tag] * len(texts), pa.string()),
         "row": pa.array(np.arange(first, first + len(texts))),
     }
-    return pa.table([columns[name] for name in INDEX.names], schema=INDEX)
-
-
-def read_index(pool: Pool) -> pa.Table:
-    """The whole index of a pool: for looking at it."""
-    return rows.read_table(pool.folder / INDEX_FILE)
+    return pa.table([columns[name] for name in rows.INDEX.names], schema=rows.INDEX)

@@ -47,6 +47,16 @@ class RunConfig(Config):
     budget: Budget = Field(Budget(), description="What one run may spend, and when there is enough.")
 
 
+class DedupConfig(ResolveConfig):
+    """When a document is a duplicate, and of what."""
+
+    against: tuple[str, ...] = Field(
+        (),
+        description="Folders made by `synth index`: pools of other texts, relative to the recipe's folder. Their texts stay; a "
+        "document that one of them covers is dropped.",
+    )
+
+
 class Screened(Config):
     """The tables that say which texts are worked on: of a whole recipe, or all that `synth filter` needs."""
 
@@ -73,7 +83,7 @@ class Recipe(Screened):
     )
     score: ScoreConfig = Field(ScoreConfig(), description="Rules that score documents.")
     keep: KeepConfig = Field(KeepConfig(), description="Bounds on scores.")
-    dedup: ResolveConfig = Field(ResolveConfig(), description="Near-duplicate removal.")
+    dedup: DedupConfig = Field(DedupConfig(), description="Near-duplicate removal.")
     shards: ShardConfig = Field(ShardConfig(), description="What the trainer gets.")
     audit: AuditConfig = Field(AuditConfig(), description="Limits of the checks before a release.")
     run: RunConfig = Field(RunConfig(), description="How to run; never hashed.")
@@ -107,6 +117,9 @@ def anchor(value: dict[str, Any], base: Path) -> None:
         for name in ("positives", "negatives"):
             if isinstance(table.get(name), list):
                 table[name] = [str(base / one) if isinstance(one, str) else one for one in table[name]]
+    for table in _tables([value], "dedup"):
+        if isinstance(table.get("against"), list):
+            table["against"] = [str(base / one) if isinstance(one, str) else one for one in table["against"]]
     for family in _tables([value], "families"):
         if isinstance(family.get("file"), str):
             family["file"] = str(base / family["file"])

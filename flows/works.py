@@ -10,6 +10,7 @@ from typing import Any
 from filters import decontamination, pii_policy
 from filters.gates import Gate, check_gates
 from flows.families import asked_roles, check_route, load_family, rivals
+from flows.pools import POOL, Pool
 from flows.recipe import Recipe, Screened
 from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign, train
 from flows.steps.routing import OWN_QUALITY
@@ -73,7 +74,8 @@ class Works:
         self._keep = keep.KeepWork(gates=_document_gates(recipe))
         check_gates(self._keep.gates, [*columns_of(self._score.rules), *VERDICT_COLUMNS])
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
-        self._resolve = resolve.ResolveWork(**_fields(recipe.dedup))
+        self._pools = _pools(recipe)
+        self._resolve = _resolve_work(recipe, self._pools)
         self._shards = _shard_work(recipe)
         allow = recipe.screen.allow_unknown_license
         limits = recipe.audit.content()
@@ -208,7 +210,12 @@ class Works:
             kind = "boilerplate" if file.path.endswith("/boilerplate.parquet") else "index"
             inputs[f"released_{kind}/{short(file.sha256)}"] = file
         inputs |= {f"released_documents/{short(file.sha256)}": file for file in released}
-        return Work(resolve.STEP, self._resolve, inputs, self.recipe.name)
+        places: dict[str, File] = {}
+        for pool in self._pools:
+            inputs[f"pool_index/{pool.name}"] = _outside(pool.index, pool.config.index_sha256)
+            place = pool.index.with_name(POOL)
+            places[f"pool/{pool.name}"] = _outside(place, file_sha256(place))
+        return Work(resolve.STEP, self._resolve, inputs, self.recipe.name, places)
 
     def shards(self, chains: Sequence[Chain], resolved: Manifest) -> Work:
         """The wave's shards."""
@@ -272,6 +279,27 @@ def _contamination_rule(recipe: Screened, beside: Sequence[RuleConfig], step: st
     return (RuleConfig(name=decontamination.RULE, options=recipe.decontamination.options()),)
 
 
+def _pools(recipe: Recipe) -> list[Pool]:
+    """The pools that documents are compared with, by name. RecipeError: two of one name."""
+    pools = sorted(
+        (Pool.open(Path(one), recipe.dedup.minhash) for one in recipe.dedup.against), key=lambda pool: pool.name
+    )
+    names = [pool.name for pool in pools]
+    if len(set(names)) < len(names):
+        what = "dedup.against: two folders of one name, by which their texts would be called"
+        raise fail(RecipeError, what, given=", ".join(names), do="rename one of them")
+    return pools
+
+
+def _resolve_work(recipe: Recipe, pools: Sequence[Pool]) -> resolve.ResolveWork:
+    fields = {name: value for name, value in _fields(recipe.dedup).items() if name != "against"}
+    return resolve.ResolveWork(**fields, pools=tuple(pool.config.index_sha256 for pool in pools))
+
+
+def _outside(path: Path, sha256: str) -> File:
+    return File(str(path.absolute()), sha256, path.stat().st_size)
+
+
 def _train_files(recipe: Recipe) -> dict[str, File]:
     """The files that [quality] names, by their bytes."""
     named = {"positives": recipe.quality.positives, "negatives": recipe.quality.negatives} if recipe.quality else {}
@@ -282,7 +310,7 @@ def _train_files(recipe: Recipe) -> dict[str, File]:
                 what = f"quality.{side}: no such file: {path}"
                 raise fail(RecipeError, what, do="paths are relative to the recipe's folder")
             sha256 = file_sha256(path)
-            found[f"{side}/{sha256}"] = File(str(path.absolute()), sha256, path.stat().st_size)
+            found[f"{side}/{sha256}"] = _outside(path, sha256)
     return found
 
 

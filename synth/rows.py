@@ -178,6 +178,12 @@ SIGNATURE = _schema(
     ("signature", pa.list_(pa.uint32())),  # all 2^32-1 when the text is too short for one shingle
 )
 
+INDEX = _schema(  # a signature that is remembered, and where its text lies
+    *((field.name, field.type) for field in SIGNATURE),
+    ("file_tag", pa.string()),  # which file, by its digest
+    ("row", pa.int64()),
+)
+
 QUALITY_CARD = _schema(  # what a quality model is worth, a row per entry of its card.json
     ("name", pa.string()),  # held_out.model.auc
     ("value", pa.float64()),  # of a number

@@ -15,7 +15,12 @@ MAY_IMPORT = {"synth": {"synth"}, "flows": set(OURS), **{name: {"synth", name} f
 HOMES = {  # heavy packages -> the files that may import them
     "prefect": ("flows/pipeline.py", "flows/deploy.py"),
     "duckdb": ("synth/audit/",),
-    "numba": ("synth/text/", "filters/pii_anchors.py", "filters/decontamination_kernels.py", "filters/fasttext_tables.py"),
+    "numba": (
+        "synth/text/",
+        "filters/pii_anchors.py",
+        "filters/decontamination_kernels.py",
+        "filters/fasttext_tables.py",
+    ),
     "fasttext": ("filters/",),
     "torch": ("shards/",),
     "vllm": ("synth/engine/",),

@@ -70,6 +70,7 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "roles.writer.retry": {"empty_answer": ["again"]},
     "models.fake.script": None,  # one script so far
     "sources.*.limit": None,  # for python_docs only, see below
+    "dedup.against": None,  # folders that are known by what lies in them: test_dedup_against.py
     "screen.presets": [{"name": "c4"}],
     "keep.presets": [{"name": "c4"}],
     "screen.rules.*.options": None,  # these rules have none

@@ -7,6 +7,7 @@ import difflib
 import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from dedup.threads import default_workers
 from flows.deduping import deduplicate, summary
 from flows.display import console
 from flows.pools import Pool, make_pool
-from flows.recipe import load
+from flows.recipe import DedupConfig, load
 from flows.samples import visible
 from synth.config import parse
 from synth.errors import UserError, fail
@@ -33,9 +34,9 @@ _SIZES = ((2, 2), (3, 5), (6, 10), (11, 100), (101, None))
 
 def main(options: argparse.Namespace) -> int:
     """Dedup. Exit codes: 0 done, 2 wrong input."""
-    config = _config(options)
+    config, folders = _config(options)
     files = text_files(options.files)
-    pools = [Pool.open(folder, config.minhash) for folder in options.against]
+    pools = [Pool.open(folder, config.minhash) for folder in folders]
     batches = (batch for file in files for batch in read_texts(file, options.text, options.id))
     began = time.monotonic()
     found = deduplicate(batches, config, pools, options.out, options.workers or default_workers(), options.samples)
@@ -56,7 +57,7 @@ def index(options: argparse.Namespace) -> int:
     value: dict[str, Any] = {
         "documents": made.config.documents,
         "files": len(made.config.files),
-        "bytes": sum(path.stat().st_size for path in made.folder.iterdir()),
+        "bytes": sum(path.stat().st_size for path in options.out.iterdir()),
         "seconds": round(time.monotonic() - began, 3),
         "folder": str(options.out),
     }
@@ -69,15 +70,15 @@ def index(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> ResolveConfig:
-    """The recipe's [dedup], or the defaults, with what the command line sets."""
+def _config(options: argparse.Namespace) -> tuple[ResolveConfig, list[Path]]:
+    """What a duplicate is: the recipe's [dedup], or the defaults, with what the command line sets; and the pools of both."""
     if options.assignments and not options.recipe:
         raise fail(UserError, "--set changes a recipe, and none is given", do="add --recipe FILE")
-    base = load(options.recipe, options.assignments).dedup if options.recipe else ResolveConfig()
+    base = load(options.recipe, options.assignments).dedup if options.recipe else DedupConfig()
     given = {"jaccard": options.jaccard, "containment": options.containment}
-    return parse(
-        ResolveConfig, {**base.content(), **{name: value for name, value in given.items() if value is not None}}
-    )
+    fields = {name: value for name, value in base.content().items() if name != "against"}
+    fields |= {name: value for name, value in given.items() if value is not None}
+    return parse(ResolveConfig, fields), [*map(Path, base.against), *options.against]
 
 
 def _print(value: Mapping[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 Inputs are tagged by the digest of their documents file: `documents/<tag>`, `generate_drops/<tag>`, `keep_drops/<tag>`,
 `signatures/<tag>`; for what is released `released_index/<n>`, the documents files it points to, `released_documents/<tag>`, and
-the boilerplate of earlier waves, `released_boilerplate/<n>`.
+the boilerplate of earlier waves, `released_boilerplate/<n>`; for pools of others `pool_index/<name>` and, beside the key, where
+their texts lie: `pool/<name>`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from dedup import (
     band_hashes,
 )
 from dedup.resolve import resolve
+from flows.pools import Pool
 from synth import rows
 from synth.step import Counts, Step
 
-INDEX = pa.schema([*rows.SIGNATURE, ("file_tag", pa.string()), ("row", pa.int64())])
-
-_COMPARED = pa.schema([*INDEX, ("text", pa.large_string()), ("family", pa.string()), ("root_id", pa.string())])
+_COMPARED = pa.schema([*rows.INDEX, ("text", pa.large_string()), ("family", pa.string()), ("root_id", pa.string())])
+POOL_MARK = "pool:"  # before the name of a pool and the id of a text in it
 _REASONS = {
     "exact_duplicate": "has the words of the document that stays",
     "near_duplicate": "shares {jaccard:.0%} of their shingles with the document that stays",
@@ -57,13 +58,14 @@ class ResolveWork(ResolveConfig):
     normalisation_version: int = NORMALISATION_VERSION
     shingle_version: int = SHINGLE_VERSION
     facts_version: int = FACTS_VERSION
+    pools: tuple[str, ...] = ()  # digests of the indexes of pools, in the order of their names
 
 
 def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path) -> Counts:
     """Out: drops, verdicts (both with the survivor and the exact similarity), index (the survivors, for later waves),
     boilerplate (what this wave adds to the lists of earlier ones)."""
     wave = _wave(inputs)
-    released = _released_candidates(inputs, wave, config)
+    released = pa.concat_tables([_released_candidates(inputs, wave, config), _pool_candidates(inputs, wave, config)])
     known = rows.read_tables([path for _, path in tags(inputs, "released_boilerplate")], BOILERPLATE)
     found = resolve(_joined(wave, released), config, boilerplate=known, folder=out.parent)
     verdicts = found.duplicates
@@ -72,7 +74,7 @@ def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path) -> Counts:
     survivors = wave.filter(pc.is_in(wave["doc_id"], value_set=kept_ids.combine_chunks()))
     rows.write_table(_drops(dropped, config), out / "drops.parquet")
     rows.write_table(_verdicts(verdicts), out / "verdicts.parquet")
-    rows.write_table(survivors.select(INDEX.names).sort_by("doc_id"), out / "index.parquet")
+    rows.write_table(survivors.select(rows.INDEX.names).sort_by("doc_id"), out / "index.parquet")
     rows.write_table(found.boilerplate, out / "boilerplate.parquet")
     return Counts(
         items=len(verdicts),
@@ -135,7 +137,7 @@ def _compared(documents: pa.Table) -> dict[str, pa.Array]:
 
 def _released_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: ResolveConfig) -> pa.Table:
     """Of what is released, only what shares a band or an exact digest with the wave: just their texts are read."""
-    index = rows.read_tables([path for _, path in tags(inputs, "released_index")], INDEX)
+    index = rows.read_tables([path for _, path in tags(inputs, "released_index")], rows.INDEX)
     if not len(index) or not len(wave):
         return _COMPARED.empty_table()
     long = wave.filter(pc.greater(wave["shingle_count"], 0))  # texts too short for a shingle share a signature, no more
@@ -145,6 +147,21 @@ def _released_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: Res
     candidates = index.filter(pa.array(shared_N | equal_N))
     tables = [_with_texts(candidates, tag, path) for tag, path in tags(inputs, "released_documents")]
     return pa.concat_tables([_COMPARED.empty_table(), *tables])
+
+
+def _pool_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: ResolveConfig) -> pa.Table:
+    """The same of pools. Their texts stay, and are named `pool:<name>:<id>`."""
+    long = wave.filter(pc.greater(wave["shingle_count"], 0))
+    bands = np.unique(_bands(long, config)) if len(long) else np.empty(0, np.uint64)
+    tables = [_COMPARED.empty_table()]
+    for name, index in tags(inputs, "pool_index"):
+        near = Pool.read(name, inputs[f"pool/{name}"], index).candidates(bands, wave["exact_digest"].combine_chunks())
+        ids = pc.binary_join_element_wise(f"{POOL_MARK}{name}", near["doc_id"], ":")
+        near = near.set_column(near.schema.get_field_index("doc_id"), "doc_id", ids)
+        for column in ("family", "root_id"):
+            near = near.append_column(column, pa.nulls(len(near), pa.string()))
+        tables.append(near.select(_COMPARED.names))
+    return pa.concat_tables(tables)
 
 
 def _bands(table: pa.Table, config: ResolveConfig) -> NDArray[np.uint64]:
