@@ -6,7 +6,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VLLM_PIP := .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: run test test-soak test-kill test-vllm check bench-engine clean
+.PHONY: run test test-soak test-kill test-vllm check bench-engine bench-filters clean
 
 run: .venv/run.done
 	$(BIN)/synth run flows/recipes/quickstart.toml
@@ -54,6 +54,16 @@ bench-engine: .venv/test.done # the engine against its bars and against datatrov
 	$(VLLM_PIP) --requirement constraints-vllm.txt
 	$(VLLM_PIP) --editable .
 	@touch $@
+
+bench-filters: .venv/test.done # filters and near-duplicate removal against their bars and peers, about 15 minutes
+	$(PIP) --editable ".[bench]"
+	$(BIN)/python -m tests.benchmarks.text_statistics
+	$(BIN)/python -m tests.benchmarks.fasttext
+	$(BIN)/python -m tests.benchmarks.decontamination
+	$(BIN)/python -m tests.benchmarks.pii
+	$(BIN)/python -m tests.benchmarks.signatures
+	$(BIN)/python -m tests.benchmarks.dedup speed
+	$(BIN)/python -m tests.benchmarks.dedup quality
 
 clean:
 	rm -rf .venv .venv-vllm corpus build *.egg-info
