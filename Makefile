@@ -55,7 +55,7 @@ bench-engine: .venv/test.done # the engine against its bars and against datatrov
 	$(VLLM_PIP) --editable .
 	@touch $@
 
-bench-filters: .venv/test.done # filters and near-duplicate removal against their bars and peers, about 15 minutes
+bench-filters: .venv/test.done # filters and near-duplicate removal against their bars and peers, about 20 minutes
 	$(PIP) --editable ".[bench]"
 	$(BIN)/python -m tests.benchmarks.text_statistics
 	$(BIN)/python -m tests.benchmarks.fasttext
@@ -64,6 +64,7 @@ bench-filters: .venv/test.done # filters and near-duplicate removal against thei
 	$(BIN)/python -m tests.benchmarks.signatures
 	$(BIN)/python -m tests.benchmarks.dedup speed
 	$(BIN)/python -m tests.benchmarks.dedup quality
+	$(BIN)/python -m tests.benchmarks.dedup scale
 
 clean:
 	rm -rf .venv .venv-vllm corpus build *.egg-info

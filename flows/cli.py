@@ -15,6 +15,7 @@ from synth.store import no_space
 
 EXIT_INTERRUPTED = 130
 PREVIEW_SEEDS = 3
+WHOLE_OR_NOTHING = ("filter", "dedup")  # commands whose files appear when all of them are whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,7 +72,7 @@ def _add_filter(commands: Any, machine: argparse.ArgumentParser) -> None:
     told = commands.add_parser("filter", parents=[machine], help="score and judge texts in files, without a home")
     told.add_argument("files", nargs="*", type=Path, metavar="IN", help=".parquet or .jsonl(.gz), or folders of them")
     told.add_argument("--out", type=Path, help="the folder for scores, drops, verdicts and spans (.parquet)")
-    told.add_argument("--recipe", type=Path, help="a recipe, or a .toml with a [screen] table alone")
+    told.add_argument("--recipe", type=Path, help="a recipe, or a .toml with [screen], [pii], [decontamination] alone")
     told.add_argument("--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a field")
     told.add_argument(
         "--preset", action="append", default=[], metavar="NAME", help="without a recipe: judge by this one"
@@ -170,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"synth: {error}", file=sys.stderr)
         return error.exit_code
     except (Interrupted, KeyboardInterrupt):
+        if options.command in WHOLE_OR_NOTHING:
+            print("synth: stopped; nothing was written", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -55,7 +55,15 @@ def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     server = start_scripted(folder / "server")
     write_seeds(folder / "seeds/a.jsonl", range(5))
     recipe = write_recipe(folder, server.base_url)
-    modules = ["tests.kill_target", "tests.faults.warmed", "pyarrow.parquet", "pyarrow.dataset", "duckdb", "jsonschema", "uvloop"]
+    modules = [
+        "tests.kill_target",
+        "tests.faults.warmed",
+        "pyarrow.parquet",
+        "pyarrow.dataset",
+        "duckdb",
+        "jsonschema",
+        "uvloop",
+    ]
     with ForkServer(build_shim(folder), folder / "forks", modules) as forks:
         home = folder / "undisturbed"
         home.mkdir()
