@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from filters.gates import Gate, apply_gates, check_gates
 from filters.registry import INPUTS
-from flows.steps.scoring import RuleWork, columns_of, finds_of, scores_and_spans, span_rows
+from flows.steps.scoring import RuleWork, columns_of, finds_of, number_columns_of, scores_and_spans, span_rows
 from flows.steps.verdicts import COLUMNS as VERDICT_COLUMNS
 from flows.steps.verdicts import findings, verified
 from synth import rows
+from synth.config import nearest
 from synth.errors import RecipeError, SourceError, fail
 from synth.rows import ItemKind
 
@@ -214,9 +215,6 @@ def _refuse_repeated_ids(scores: Path, texts: int) -> None:
 def swept_gate(column: str, judge: Judge) -> Gate:
     """The gate on this column, or, where there is none, one that asks for a large score. RecipeError: no such column of
     numbers."""
-    from flows.steps.scoring import number_columns_of
-    from synth.config import nearest
-
     known = number_columns_of(judge.rules)
     if column not in known:
         what = f"no rule gives a number {column!r}{nearest(column, known)}"
