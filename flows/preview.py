@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Recipe
+from flows.recipe import Recipe, without_quality
 from flows.samples import STEPS, counted_as, sample
 from flows.session import Session
 from flows.steps import ingest
 from flows.steps.audit import stops_release
-from flows.steps.keep import KeepConfig
-from flows.steps.scoring import columns_of, trained_rule
 from flows.works import Chain, Works
 from synth import rows
 from synth.driver import File, Manifest, Work
@@ -35,6 +33,7 @@ def preview_recipe(recipe: Recipe) -> Recipe:
 
     No quality model is trained: a few seeds are too few. Gates on its score are left out with it.
     """
+    recipe = without_quality(recipe)
     families = tuple(one.model_copy(update={"share": 1.0, "weight": None, "route": None}) for one in recipe.families)
     models = {name: one.model_copy(update={"port": 0, "replicas": 1}) for name, one in recipe.run.models.items()}
     budget = recipe.run.budget.model_copy(update={"target_kept_tokens": 0})
@@ -42,21 +41,10 @@ def preview_recipe(recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={
             "families": families,
-            "quality": None,
-            "keep": _without_quality(recipe),
             "ingest": recipe.ingest.model_copy(update={"canary_share": 0.0}),
             "run": recipe.run.model_copy(update={**run, "budget": budget}),
         }
     )
-
-
-def _without_quality(recipe: Recipe) -> KeepConfig:
-    columns = columns_of([trained_rule()]) if recipe.quality else []
-    kept = {
-        name: tuple(gate for gate in getattr(recipe.keep, name) if gate.column not in columns)
-        for name in ("gates", "more_gates")
-    }
-    return recipe.keep.model_copy(update=kept)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from flows.steps.generate import FamilyConfig
 from flows.steps.ingest import IngestConfig
 from flows.steps.keep import KeepConfig
 from flows.steps.score import ScoreConfig
+from flows.steps.scoring import columns_of, trained_rule
 from flows.steps.screen import ScreenConfig
 from flows.steps.train import QualityConfig
 from shards import ShardConfig
@@ -157,3 +158,15 @@ def _known(where: str, name: str, known: Mapping[str, Any], table: str) -> None:
             allowed=", ".join(sorted(known)),
             do=f"add [{table}.{name}] or correct the name",
         )
+
+
+def without_quality(recipe: Recipe) -> Recipe:
+    """The recipe where no model is trained: without [quality], and without the gates on its score."""
+    if recipe.quality is None:
+        return recipe
+    columns = columns_of([trained_rule()])
+    kept = {
+        name: tuple(gate for gate in getattr(recipe.keep, name) if gate.column not in columns)
+        for name in ("gates", "more_gates")
+    }
+    return recipe.model_copy(update={"quality": None, "keep": recipe.keep.model_copy(update=kept)})

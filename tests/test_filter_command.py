@@ -251,3 +251,16 @@ def test_evaluation_sets_are_reported_and_personal_data_is_dropped(
     assert (span["doc_id"], found, span["replacement"]) == ("mail", b"jo.berg@harbour-mail.se", "<EMAIL>")
     assert main(["filter", str(file), "--out", str(tmp_path / "out"), "--recipe", str(recipe)]) == 0
     assert "lamps" in capsys.readouterr().out
+
+
+def test_a_recipe_that_trains_a_model_judges_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = {
+        "quality": '[quality]\ndamage = ["scramble"]',
+        "keep": '[keep]\ngates = [{ column = "quality_score", min = 0.5, reason = "poor" }, { column = "words", min = 60, reason = "brief" }]',
+    }
+    recipe = write_recipe(tmp_path, "http://127.0.0.1:9/v1", **blocks)
+    made = write_jsonl(tmp_path / "made.jsonl", {"long": passage(1), "short": "Only a few words."}, family="faq")
+    assert main(["filter", str(made), "--out", str(tmp_path / "out"), "--recipe", str(recipe), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "[quality] is left out" in said.err
+    assert [one["reason"] for one in json.loads(said.out)["reasons"]] == ["brief"]

@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 
 from filters.gates import Gate
 from filters.published import PresetUse
+from flows.display import say
 from flows.filtering import Judge
-from flows.recipe import Screened, anchor, load
+from flows.recipe import Recipe, Screened, anchor, load, without_quality
 from flows.steps.scoring import RuleConfig, rule_works
 from flows.steps.screen import LICENSE_GATE, ScreenConfig
 from flows.works import Works, seed_gates, seed_rules
@@ -43,12 +44,19 @@ def judge_of(options: FilterOptions, files: Sequence[Path]) -> Judge:
     if "sources" not in value:
         anchor(value, options.recipe.absolute().parent)
         return _screen_judge(parse(Screened, value), files)
-    works = Works(load(options.recipe, options.assignments))
+    works = Works(_untrained(load(options.recipe, options.assignments)))
     judge_as = options.judge_as or ("documents" if has_column(files, "family") else "seeds")
     if judge_as == "documents":
         return Judge(*works.document_judge, "document")
     rules, gates = works.seed_judge
     return Judge(rules, _for_files(gates, files), "seed")
+
+
+def _untrained(recipe: Recipe) -> Recipe:
+    """Without the quality model that a run trains: there is no run, and no model of it."""
+    if recipe.quality:
+        say("the recipe's [quality] is left out: a run trains it; synth filter-train makes a model that can be named")
+    return without_quality(recipe)
 
 
 def _named(presets: Sequence[str], rules: Sequence[str]) -> ScreenConfig:
