@@ -256,7 +256,8 @@ def test_evaluation_sets_are_reported_and_personal_data_is_dropped(
 def test_a_recipe_that_trains_a_model_judges_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = {
         "quality": '[quality]\ndamage = ["scramble"]',
-        "keep": '[keep]\ngates = [{ column = "quality_score", min = 0.5, reason = "poor" }, { column = "words", min = 60, reason = "brief" }]',
+        "keep": '[keep]\ngates = [{ column = "quality_score", min = 0.5, reason = "poor" }, '
+        '{ column = "words", min = 60, reason = "brief" }]',
     }
     recipe = write_recipe(tmp_path, "http://127.0.0.1:9/v1", **blocks)
     made = write_jsonl(tmp_path / "made.jsonl", {"long": passage(1), "short": "Only a few words."}, family="faq")

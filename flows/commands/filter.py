@@ -30,6 +30,7 @@ from synth.errors import UserError, fail
 from synth.text_files import read_texts, text_files
 
 SHOWN_REASONS = 12  # in the table of overlaps
+SHOWN_FAMILIES = 2  # by name
 SAY_SECONDS = 10.0
 
 
@@ -137,7 +138,8 @@ def summary(tally: Tally, judge: Judge, seconds: float, out: Path) -> dict[str, 
 
 
 def _bound(gate: Gate) -> str:
-    families = f" ({', '.join(gate.families)})" if gate.families else ""
+    few = len(gate.families) <= SHOWN_FAMILIES
+    families = f" ({', '.join(gate.families) if few else f'{len(gate.families)} families'})" if gate.families else ""
     if gate.one_of is not None:
         return f"{gate.column} one of {', '.join(gate.one_of)}{families}"
     low = f"{gate.min:g} <= " if gate.min is not None else ""
