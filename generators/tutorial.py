@@ -24,7 +24,7 @@ from synth.rows import Defect, Draft, Seed, compose
 
 NAME = "tutorial"
 VERSION = 1
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 
 MIN_STEPS = 3
 
@@ -219,11 +219,16 @@ def _unnumbered(lines: Sequence[str]) -> str:
 
 
 def _without_marker(line: str) -> str:
-    """The line without the number of a step before it, and without a second one ("1. Step 1: Mix")."""
-    for form in (_NUMBERED, _WORDED, _NUMBERED):
-        if (match := form.fullmatch(line)) and (marker := _marker(0, match, form is _WORDED)):
-            line = marker.rest
+    """The line without the numbers of steps before it: one, or more ("1. Step 1: Mix")."""
+    while marker := next(filter(None, map(_marked, (_NUMBERED, _WORDED), [line] * 2)), None):
+        line = marker.rest
     return line
+
+
+def _marked(form: re.Pattern[str], line: str) -> Marker | None:
+    """What this form of marker leaves of the line; None where it begins with none."""
+    match = form.fullmatch(line)
+    return _marker(0, match, form is _WORDED) if match else None
 
 
 def _step(marker: Marker, body: Sequence[str]) -> str:
