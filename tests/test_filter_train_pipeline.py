@@ -272,8 +272,9 @@ def test_texts_in_files_are_not_judged_by_a_model_that_a_run_would_train(
         "--out",
         str(tmp_path / "o"),
     ]
-    assert main([*told, "--as", "documents"]) == 2
-    assert "trained in a run, and there is none here" in capsys.readouterr().err
+    assert main([*told, "--as", "documents"]) == 0
+    assert "[quality] is left out" in capsys.readouterr().err
+    assert "quality_score" not in rows.read_table(tmp_path / "o/scores.parquet").column_names
     assert main([*told, "--as", "seeds"]) == 0
 
 
