@@ -178,3 +178,6 @@ def missing_facts(
                 missing[pair, count] = fact - first
                 count += 1
         missing[pair, count:] = -1
+
+
+# Of the files whose parts are compiled into these kernels, see tests/test_kernel_caches.py: 58b9638f

@@ -435,3 +435,6 @@ def scratch_for(tokens: int) -> Scratch:
         np.empty(4 * tokens + 4, np.uint64),
         np.empty(2 * tokens + 3, np.int64),
     )
+
+
+# Of the files whose parts are compiled into these kernels, see tests/test_kernel_caches.py: 58b9638f

@@ -421,3 +421,6 @@ def settle(
         if groups.survivors[group] == 0:
             groups.firsts[group] = one
         groups.survivors[group] += 1
+
+
+# Of the files whose parts are compiled into these kernels, see tests/test_kernel_caches.py: 58b9638f

@@ -458,3 +458,6 @@ def score_texts(
             else:
                 label, value = _one_vs_all(model, scratch.hidden, wanted, len(scratch.outputs))
         labels[text], probabilities[text] = label, min(value, 1.0)
+
+
+# Of the files whose parts are compiled into these kernels, see tests/test_kernel_caches.py: 1e15082c

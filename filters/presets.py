@@ -8,18 +8,7 @@ Whether an unknown licence is accepted is not theirs to say.
 from __future__ import annotations
 
 from filters.gates import Gate
-from filters.published import PRESETS, REPETITION_BOUNDS
-
-__all__ = [
-    "CONDENSING_FAMILIES",
-    "DEFAULT_DOCUMENT_GATES",
-    "DEFAULT_SEED_GATES",
-    "FAITHFUL_FAMILIES",
-    "PRESETS",
-    "PROSE_FAMILIES",
-    "REPHRASING_FAMILIES",
-    "STRUCTURED_FAMILIES",
-]
+from filters.published import REPETITION_BOUNDS
 
 PROSE_FAMILIES = ("distill", "guided_rewrite", "textbook", "thought_aug", "wiki_clean")
 """Families whose generated text is running prose, so that prose heuristics hold for it."""

@@ -118,21 +118,18 @@ def _released(candidates: pa.Table) -> pa.Table:
 
 
 def _with_pools(found: pa.Table) -> pa.Table:
-    """VERDICTS of DUPLICATES: ids of pools cut into the pool and the id."""
-    partner = pc.coalesce(found["partner_id"], found["near_id"])
-    pool = pc.if_else(pc.match_substring(partner, _BETWEEN), _before(partner), pa.scalar(None, pa.string()))
+    """VERDICTS of DUPLICATES: ids of pools, which are none of these texts', cut into the pool and the id."""
     columns = {name: found[name] for name in DUPLICATES.names}
+    partner = pc.coalesce(found["partner_id"], found["near_id"])
+    pool = pc.if_else(_foreign(partner, found), pc.replace_substring_regex(partner, f"{_BETWEEN}[\\s\\S]*", ""), None)
     for name in ("partner_id", "near_id", "cluster_id"):
-        columns[name] = pc.if_else(pc.match_substring(found[name], _BETWEEN), _after(found[name]), found[name])
+        own = pc.replace_substring_regex(found[name], f"^[^{_BETWEEN}]*{_BETWEEN}", "")
+        columns[name] = pc.if_else(_foreign(found[name], found), own, found[name])
     return pa.table([*columns.values(), pool], schema=VERDICTS)
 
 
-def _before(ids: pa.ChunkedArray) -> Any:
-    return pc.replace_substring_regex(ids, f"{_BETWEEN}[\\s\\S]*", "")
-
-
-def _after(ids: pa.ChunkedArray) -> Any:
-    return pc.replace_substring_regex(ids, f"[\\s\\S]*{_BETWEEN}", "")
+def _foreign(ids: pa.ChunkedArray, found: pa.Table) -> Any:
+    return pc.invert(pc.is_in(ids, value_set=found["doc_id"].combine_chunks()))
 
 
 def _pairs(verdicts: pa.Table, table: pa.Table, samples: int) -> list[dict[str, Any]]:

@@ -177,3 +177,16 @@ def test_marks_stand_around_what_both_have() -> None:
     long = " ".join(f"w{number}" for number in range(300))
     mine, _ = marked(f"{long} mine and more words", f"{long} other and more things", styled=False)
     assert mine.plain.startswith("… ‹w275") and "w299› mine" in mine.plain
+
+
+def test_an_id_that_looks_like_a_pools_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(
+        capsys,
+        "dedup",
+        write(tmp_path / "a.jsonl", {"x\x1fy": PASSAGES[0], "z": PASSAGES[0]}),
+        "--out",
+        tmp_path / "out",
+    )
+    found = verdicts(tmp_path / "out")
+    assert {row["cluster_id"] for row in found.values()} == {"x\x1fy"}
+    assert (found["z"]["partner_id"], found["z"]["partner_pool"]) == ("x\x1fy", None)

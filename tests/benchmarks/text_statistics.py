@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.gates import Gate, apply_gates
-from filters.presets import PRESETS
+from filters.published import PRESETS
 from synth.text.statistics import text_statistics
 from tests.benchmarks.datatrove_rules import EXPLANATIONS, RULES, Rule, View, expected_reasons, filters, first_reasons
 from tests.benchmarks.documentation import documentation
