@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.training_rows import BAD, GOOD
-from flows.cli import main, parser
+from flows.arguments import parser
+from flows.cli import main
 from flows.commands import filter_train
 from synth import rows
 from synth.audit.catalog import build_catalog

@@ -34,6 +34,10 @@ EXIT_INTERRUPTED = 130
 
 def main(options: argparse.Namespace) -> int:
     """Run. Exit codes: 0 done, 2 wrong input, 3 a gate failed, 130 interrupted, 1 anything else."""
+    if options.preview:
+        from flows.commands import preview
+
+        return preview.main(options)
     recipe = load(options.recipe, options.assignments)
     home = home_of(options, recipe)
     store = Store.open(home)
