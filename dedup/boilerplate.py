@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup.contents import Bools, Contents
-from dedup.threads import in_ranges
+from dedup.jobs import Jobs, spans_of
 
 if TYPE_CHECKING:
     from dedup.pairs_kernels import Sets
@@ -35,20 +35,18 @@ _ENOUGH = 16  # fewer than so many do once in ten million shingles
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def find_boilerplate(contents: Contents, sets: Sets, share: float, least: int, workers: int) -> pa.Table:
-    """The shingles (BOILERPLATE) in more than `share` of a family's new contents and in `least` at least.
+def find_boilerplate(contents: Contents, sets: Sets, share: float, least: int, jobs: Jobs) -> pa.Table:
+    """The shingles (BOILERPLATE) in more than `share` of a family's contents, all of which are new, and in `least` at least.
 
     They are looked for among those of a sample, the contents with the smallest fingerprints, and then counted in all.
     """
-    new = ~contents.released & (sets.ends > sets.starts)
-    tables = [_of_family(contents, sets, number, new, (share, least), workers) for number in _by_name(contents)]
+    filled = sets.ends > sets.starts
+    tables = [_of_family(contents, sets, number, filled, (share, least), jobs) for number in _by_name(contents)]
     return pa.concat_tables([BOILERPLATE.empty_table(), *tables])
 
 
-def take_out(contents: Contents, sets: Sets, tables: list[pa.Table], workers: int) -> None:
-    """Takes the listed shingles out of the sets of their families, in place."""
-    from dedup import pairs_kernels as kernels
-
+def take_out(contents: Contents, sets: Sets, tables: list[pa.Table], jobs: Jobs) -> Sets:
+    """The sets without the listed shingles of their families. Those that lose some are written anew where they stood."""
     salts = _salts(len(contents.family_names))
     numbers = {name: number for number, name in enumerate(contents.family_names)}
     keys = [
@@ -58,51 +56,85 @@ def take_out(contents: Contents, sets: Sets, tables: list[pa.Table], workers: in
         if name in numbers
     ]
     if not keys:
-        return
+        return sets
     listed = np.unique(np.concatenate(keys))
-    filled, of_content = _filter(listed), salts[contents.families]
+    ends = sets.ends.copy()
+    spans = spans_of(len(sets.starts), _RANGE)
+    for losers, counts, hashes in jobs.each(taken_out, spans, sets, salts[contents.families], listed, _filter(listed)):
+        _write(sets, losers, counts, hashes)
+        ends[losers] = sets.starts[losers] + counts
+    jobs.changed(sets.hashes)
+    return sets._replace(ends=ends)
 
-    def work(first: int, last: int) -> None:
-        kernels.take_out(first, last, sets, of_content, listed, filled)
 
-    in_ranges(work, len(sets.starts), _RANGE, workers)
+def taken_out(
+    first: int, last: int, sets: Sets, salts: Uint64s, listed: Uint64s, filled: Bytes
+) -> tuple[Int64s, Int64s, Uint64s]:
+    """The job: the contents that lose shingles, and how many and which are left of each."""
+    from dedup import pairs_kernels as kernels
+
+    counts = np.empty(last - first, np.int64)
+    kernels.count_left(first, last, sets, salts, listed, filled, counts)
+    losers = np.flatnonzero(counts < (sets.ends - sets.starts)[first:last])
+    counts = counts[losers]
+    hashes = np.empty(int(counts.sum()), np.uint64)
+    kernels.take_out(losers + first, sets, salts, listed, filled, hashes)
+    return losers + first, counts, hashes
+
+
+def _write(sets: Sets, contents: Int64s, counts: Int64s, hashes: Uint64s) -> None:
+    from dedup import pairs_kernels as kernels
+
+    kernels.write_sets(sets.hashes, sets.starts[contents], counts, hashes)
 
 
 def _of_family(
-    contents: Contents, sets: Sets, number: int, new: Bools, limits: tuple[float, int], workers: int
+    contents: Contents, sets: Sets, number: int, filled: Bools, limits: tuple[float, int], jobs: Jobs
 ) -> pa.Table:
-    from dedup import pairs_kernels as kernels
-
     share, least = limits
-    own = np.flatnonzero(new & (contents.families == number))
+    own = np.flatnonzero(filled & (contents.families == number))
     if len(own) < least:
         return BOILERPLATE.empty_table()
-    mine = kernels.Sets(sets.hashes, sets.starts[own], sets.ends[own])
-    listed = _sampled(mine, share, least)
-    filled, salts = _filter(listed), np.zeros(len(own), np.uint64)
-
-    def work(first: int, last: int) -> Int64s:
-        counts = np.zeros(len(listed), np.int64)
-        kernels.count_listed(first, last, mine, salts, listed, filled, counts)
-        return counts
-
-    parts = in_ranges(work, len(own), max(_RANGE, -(-len(own) // (4 * workers))), workers)
+    starts, ends = sets.starts[own], sets.ends[own]
+    listed = _sampled(sets.hashes, starts, ends, (share, least), jobs)
+    # So that few counts are kept for a long list: a range for each worker, four times.
+    size = max(_RANGE, -(-len(own) // (4 * jobs.workers)))
+    parts = jobs.ranges(counted, len(own), size, sets.hashes, starts, ends, listed, _filter(listed))
     counts: Int64s = np.stack(parts).sum(axis=0)
     common = (counts > share * len(own)) & (counts >= least)
     names = pa.array([contents.family_names[number]] * int(common.sum()), pa.string())
     return pa.table([names, listed[common], counts[common]], schema=BOILERPLATE)
 
 
-def _sampled(sets: Sets, share: float, least: int) -> Uint64s:
-    """Sorted shingles that stand in enough documents of a sample; of few documents all are the sample."""
+def counted(
+    first: int, last: int, hashes: Uint64s, starts: Int64s, ends: Int64s, listed: Uint64s, filled: Bytes
+) -> Int64s:
+    """The job: in how many of these sets each listed shingle stands."""
     from dedup import pairs_kernels as kernels
 
-    prints = np.empty(len(sets.starts), np.uint64)
-    kernels.fingerprints(sets, prints)
+    counts = np.zeros(len(listed), np.int64)
+    no_salts = np.zeros(len(starts), np.uint64)
+    kernels.count_listed(first, last, kernels.Sets(hashes, starts, ends), no_salts, listed, filled, counts)
+    return counts
+
+
+def _sampled(hashes: Uint64s, starts: Int64s, ends: Int64s, limits: tuple[float, int], jobs: Jobs) -> Uint64s:
+    """Sorted shingles that stand in enough documents of a sample; of few documents all are the sample."""
+    share, least = limits
+    prints = np.concatenate(jobs.ranges(fingerprints, len(starts), 4 * _RANGE, hashes, starts, ends))
     chosen = np.argsort(prints, kind="stable")[: int(np.ceil(_EXPECTED / share))]
-    held = [sets.hashes[start:end] for start, end in zip(sets.starts[chosen], sets.ends[chosen], strict=True)]
+    held = [hashes[start:end] for start, end in zip(starts[chosen], ends[chosen], strict=True)]
     values, counts = np.unique(np.concatenate(held), return_counts=True)
     found: Uint64s = values[counts >= (least if len(chosen) == len(prints) else _ENOUGH)]
+    return found
+
+
+def fingerprints(first: int, last: int, hashes: Uint64s, starts: Int64s, ends: Int64s) -> Uint64s:
+    """The job: of each set a number that its shingles alone decide."""
+    from dedup import pairs_kernels as kernels
+
+    found = np.empty(last - first, np.uint64)
+    kernels.fingerprints(kernels.Sets(hashes, starts[first:last], ends[first:last]), found)
     return found
 
 

@@ -9,16 +9,18 @@ Hashes are sorted or counted, never looked up in Python; a list of n members is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from dedup.jobs import Jobs, spans_of
 from dedup.signatures import Uint64s
-from dedup.threads import in_ranges
 
 if TYPE_CHECKING:
     from dedup.pairs_kernels import Bools, Int32s, Lists, Sets
+    from synth.text.kernels_text import Bytes
 
 Indices = npt.NDArray[np.int64]
 
@@ -30,22 +32,29 @@ _ALL = 2**64 - 1
 _MOST_COUNTED = 1 << 22  # shingles that are counted: with more in all, a half, a quarter or an eighth of their hashes
 _HALVINGS = 3
 _MOST_CELLS = 1 << 27
+_MOST_PARTS = 1 << 12
 
 
-def candidate_lists(bands: Uint64s, wanted: Bools, sets: Sets, judged: Bools, workers: int) -> Lists:
+def candidate_lists(bands: Uint64s, wanted: Bools, sets: Sets, judged: Bools, jobs: Jobs) -> Lists:
     """The lists by band (`bands`, shape (bands, N), of the `wanted` contents) and by rare shingle (of the `judged` ones), and
     for each content in which of them it stands. They depend on the set of contents alone."""
     from dedup.pairs_kernels import Lists
 
-    by_band = in_ranges(lambda first, _: _band_lists(bands[first], wanted), len(bands), 1, workers)
-    every = [*by_band, *_rare_lists(sets, judged, workers)]
-    columns, bounds, members, lists, places = [], [np.zeros(1, np.int64)], [], 0, 0
-    for of, own_bounds, own_members in every:
-        columns.append(np.where(of < 0, of, of + np.int32(lists)))
+    parts = _hash_ranges(bands.shape[1], jobs.memory_bytes // (2 * jobs.workers))
+    spans = [(band, part, parts) for band in range(len(bands)) for part in range(parts)]
+    made = jobs.each(band_lists, spans, bands, wanted)
+    by_band = [_one_band([next(made) for _ in range(parts)], bands.shape[1]) for _ in range(len(bands))]
+    every = [*by_band, *_rare_lists(sets, judged, jobs)]
+    of = jobs.room((bands.shape[1], sum(one.shape[1] for one, _, _ in every)), np.int32)
+    bounds, lists, places, column = [np.zeros(1, np.int64)], 0, 0, 0
+    for own, own_bounds, own_members in every:
+        columns = slice(column, column + own.shape[1])
+        np.add(own, np.int32(lists), out=of[:, columns])
+        of[:, columns][own < 0] = -1
         bounds.append(own_bounds[1:] + places)
-        members.append(own_members)
-        lists, places = lists + len(own_bounds) - 1, places + len(own_members)
-    return Lists(np.ascontiguousarray(np.hstack(columns)), np.concatenate(bounds), np.concatenate(members))
+        lists, places, column = lists + len(own_bounds) - 1, places + len(own_members), columns.stop
+    members = jobs.joined([one for _, _, one in every], np.int32)
+    return Lists(of, jobs.joined(bounds, np.int64), members)
 
 
 def candidate_groups(band_hashes: Uint64s) -> Indices:
@@ -77,56 +86,86 @@ def join(roots: Indices, left: Indices, right: Indices) -> Indices:
         roots = _flatten(roots)
 
 
-def _band_lists(hashes: Uint64s, wanted: Bools) -> tuple[Int32s, Indices, Int32s]:
-    """Those that agree in one band: of each content its list, or -1, shape (N, 1); the lists' bounds; their members."""
+_ROW_BYTES = 64  # that finding the lists of one band takes, for each of its rows
+
+
+def _hash_ranges(rows: int, memory_bytes: int) -> int:
+    """Into how many ranges the hashes of a band are cut so that a job has room, a power of two."""
+    parts = 1
+    while rows * _ROW_BYTES > memory_bytes * parts and parts < _MOST_PARTS:
+        parts *= 2
+    return parts
+
+
+def band_lists(band: int, part: int, parts: int, bands: Uint64s, wanted: Bools) -> tuple[Indices, Indices, Int32s]:
+    """The job: those that agree in one band, of the hashes in one of so many ranges: rows, by their hash, as list numbers of
+    each row, bounds of the lists, and the rows."""
     from dedup.pairs_kernels import find_repeated
 
+    rows = np.flatnonzero(wanted)
+    if parts > 1:
+        width = np.uint64(65 - parts.bit_length())
+        rows = rows[bands[band][rows] >> width == np.uint64(part)]
+    hashes = bands[band][rows]
     cells = 1 << int(8 * len(hashes)).bit_length()
     repeated = np.empty(len(hashes), bool)
-    find_repeated(hashes, wanted, np.zeros(cells, np.uint8), np.zeros(cells, np.uint8), repeated)
-    rows = np.flatnonzero(repeated)
-    rows = rows[np.argsort(hashes[rows], kind="stable")]
-    ordered = hashes[rows]
+    find_repeated(hashes, np.zeros(cells, np.uint8), np.zeros(cells, np.uint8), repeated)
+    rows, hashes = rows[repeated], hashes[repeated]
+    order = np.argsort(hashes, kind="stable")
+    rows, ordered = rows[order], hashes[order]
     starts = np.ones(len(rows), bool)
     starts[1:] = ordered[1:] != ordered[:-1]
     shared = ~starts | ~np.append(starts, True)[1:]  # alone is who starts a run that the next one does not go on with
     rows, starts = rows[shared], starts[shared]
-    of = np.full(len(hashes), -1, np.int32)
-    of[rows] = np.cumsum(starts) - 1
-    return of[:, None], np.append(np.flatnonzero(starts), len(rows)).astype(np.int64), rows.astype(np.int32)
+    return np.cumsum(starts) - 1, np.append(np.flatnonzero(starts), len(rows)).astype(np.int64), rows.astype(np.int32)
 
 
-def _rare_lists(sets: Sets, judged: Bools, workers: int) -> list[tuple[Int32s, Indices, Int32s]]:
+def _one_band(parts: Sequence[tuple[Indices, Indices, Int32s]], count: int) -> tuple[Int32s, Indices, Int32s]:
+    """Of each content its list in this band, or -1, shape (N, 1); the lists' bounds; their members."""
+    of = np.full((count, 1), -1, np.int32)
+    bounds, lists, places = [np.zeros(1, np.int64)], 0, 0
+    for numbers, own_bounds, rows in parts:
+        of[rows, 0] = numbers + lists
+        bounds.append(own_bounds[1:] + places)
+        lists, places = lists + len(own_bounds) - 1, places + len(rows)
+    return of, np.concatenate(bounds), np.concatenate([rows for _, _, rows in parts])
+
+
+def _rare_lists(sets: Sets, judged: Bools, jobs: Jobs) -> list[tuple[Int32s, Indices, Int32s]]:
     """Those that hold a rare shingle of a judged content, in the same form."""
     from dedup import pairs_kernels as kernels
 
-    count = len(sets.starts)
     highest = _highest(sets)
-    rare = _rarest(sets, judged, highest, workers)
+    rare = _rarest(sets, judged, highest, jobs)
     values = np.unique(rare[rare != 0])
     if not len(values):
         return []
     table = np.full(1 << int(2 * len(values)).bit_length(), -1, np.int32)
     kernels.fill_table(values, table)
-
-    def held(first: int, last: int) -> tuple[Int32s, Int32s]:
-        room = 8 * _RANGE
-        while True:
-            numbers, owners = np.empty(room, np.int32), np.empty(room, np.int32)
-            found = kernels.postings(first, last, sets, highest, values, table, numbers, owners)
-            if found <= room:
-                return numbers[:found].copy(), owners[:found].copy()
-            room = found
-
-    parts = in_ranges(held, count, _RANGE, workers)
-    numbers, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
+    parts = jobs.ranges(held, len(sets.starts), _RANGE, sets, highest, values, table)
+    numbers, owners = (jobs.joined(column, np.int32) for column in zip(*parts, strict=True))
     bounds = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.bincount(numbers, minlength=len(values)), out=bounds[1:])
-    members = np.empty(len(owners), np.int32)
+    members = jobs.room(len(owners), np.int32)
     kernels.sort_postings(numbers, owners, bounds[:-1].copy(), members)
     of = np.empty(rare.shape, np.int32)
     kernels.places_of(values, table, rare, of)
     return [(of, bounds, members)]
+
+
+def held(
+    first: int, last: int, sets: Sets, highest: np.uint64, values: Uint64s, table: Int32s
+) -> tuple[Int32s, Int32s]:
+    """The job: which of `values` contents `first` to `last` hold, as places in it, and the contents."""
+    from dedup import pairs_kernels as kernels
+
+    room, top = 8 * _RANGE, np.uint64(highest)
+    while True:
+        numbers, owners = np.empty(room, np.int32), np.empty(room, np.int32)
+        found = kernels.postings(first, last, sets, top, values, table, numbers, owners)
+        if found <= room:
+            return numbers[:found].copy(), owners[:found].copy()
+        room = found
 
 
 def _highest(sets: Sets) -> np.uint64:
@@ -138,26 +177,34 @@ def _highest(sets: Sets) -> np.uint64:
     return np.uint64(_ALL >> halvings)
 
 
-def _rarest(sets: Sets, judged: Bools, highest: np.uint64, workers: int) -> Uint64s:
+def _rarest(sets: Sets, judged: Bools, highest: np.uint64, jobs: Jobs) -> Uint64s:
     """For each content its rarest shingles that others hold too, shape (N, RARE_SHINGLES), 0 for none."""
+    counted = int((sets.ends - sets.starts).sum()) * ((int(highest) >> 32) + 1) >> 32
+    cells = min(1 << max(10, (2 * counted).bit_length()), _MOST_CELLS)
+    # Each job counts in its own part of the cells: no count is lost, and their order does not matter.
+    spans = list(spans_of(cells, -(-cells // jobs.workers)))
+    parts = list(jobs.each(times_held, spans, cells, sets, highest))
+    times = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    found = jobs.ranges(rarest, len(sets.starts), _RANGE, sets, judged, highest, times)
+    return np.concatenate([np.empty((0, RARE_SHINGLES), np.uint64), *found])
+
+
+def times_held(low: int, high: int, cells: int, sets: Sets, highest: np.uint64) -> Bytes:
+    """The job: the counts of the cells `low` to `high` of so many."""
     from dedup import pairs_kernels as kernels
 
-    counted = int((sets.ends - sets.starts).sum()) * ((int(highest) >> 32) + 1) >> 32
-    cells = np.zeros(min(1 << max(10, (2 * counted).bit_length()), _MOST_CELLS), np.uint8)
-    # Each thread counts in its own part of the cells: no count is lost, and their order does not matter.
-    in_ranges(
-        lambda low, high: kernels.count_times(sets, highest, cells, low, high),
-        len(cells),
-        -(-len(cells) // workers),
-        workers,
-    )
-    found = np.zeros((len(sets.starts), RARE_SHINGLES), np.uint64)
+    times = np.zeros(high - low, np.uint8)
+    kernels.count_times(sets, np.uint64(highest), np.uint64(cells - 1), low, high, times)
+    return times
 
-    def work(first: int, last: int) -> None:
-        times = np.empty(RARE_SHINGLES, np.int64)
-        kernels.rarest(first, last, sets, judged, highest, cells, times, found)
 
-    in_ranges(work, len(sets.starts), _RANGE, workers)
+def rarest(first: int, last: int, sets: Sets, judged: Bools, highest: np.uint64, times: Bytes) -> Uint64s:
+    """The job: the rarest shingles of contents `first` to `last`, a row for each."""
+    from dedup import pairs_kernels as kernels
+
+    found = np.zeros((last - first, RARE_SHINGLES), np.uint64)
+    room = np.empty(RARE_SHINGLES, np.int64)
+    kernels.rarest(first, last, sets, judged, np.uint64(highest), times, room, found)
     return found
 
 

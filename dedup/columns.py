@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dedup.text import fold
 from synth.text.buffers import TextBytes, text_bytes
@@ -29,6 +30,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._data, self._ends = np.empty(0, np.uint8), np.empty(0, np.int64)
+        self._hashes = np.empty(0, np.uint64)
         self._scratch: Scratch | None = None
 
     def tokens(self, texts: TextBytes) -> Tokens:
@@ -40,6 +42,13 @@ class Workspace:
         if room > len(self._data):
             self._data, self._ends = np.empty(room, np.uint8), np.empty(room // 2, np.int64)
         return Tokens(self._data, self._ends, *np.empty((4, count), np.int64))
+
+    def hashes(self, texts: Tokens) -> NDArray[np.uint64]:
+        """Room for the shingles of all of these texts, until the next batch."""
+        count = int(texts.counts.sum())
+        if count > len(self._hashes):
+            self._hashes = np.empty(count, np.uint64)
+        return self._hashes
 
     def scratch(self, texts: Tokens) -> Scratch:
         """Room for any one of these texts."""

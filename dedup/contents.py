@@ -5,9 +5,8 @@ Nothing here copies the texts: they are read later, a block of rows at a time, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,7 @@ from synth.errors import IntegrityError, SourceError, fail
 Bools = npt.NDArray[np.bool_]
 Int32s = npt.NDArray[np.int32]
 
-BLOCK_ROWS = 2048  # rows whose texts are read at once
-_NO_WORDS = exact_digest("")
+NO_WORDS = exact_digest("")
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,13 @@ def _column(
         )
 
 
-def read_contents(table: pa.Table, digests: pa.ChunkedArray) -> Contents:
-    """The contents of a table whose columns were checked, and whose rows have these exact digests."""
+def read_contents(table: pa.Table, digests: pa.ChunkedArray, *, new_only: bool = False) -> Contents:
+    """The contents of a table whose columns were checked, and whose rows have these exact digests. `new_only`: as if those that
+    are released were not there; R is then what is left."""
     released_R = _released(table)
     order = _by_precedence(table, released_R)
+    if new_only:
+        order = order[~released_R[order]]
     hidden_R = released_R & pc.is_null(table["text"]).to_numpy()
     of_row, first = _numbered(table["doc_id"], digests, hidden_R, order)
     first_rows = order[first]
@@ -111,28 +112,6 @@ def read_contents(table: pa.Table, digests: pa.ChunkedArray) -> Contents:
     )
 
 
-class Block(NamedTuple):
-    """Some of the texts that are asked for: the row number `places[k]` of those asked for is text `picks[k]` of `texts`."""
-
-    places: Int64s
-    picks: Int64s
-    texts: pa.Array | pa.ChunkedArray
-
-
-def text_blocks(texts: pa.ChunkedArray, rows: Int64s) -> Iterator[Block]:
-    """The texts at these rows in the order of the column, BLOCK_ROWS of it at a time; nothing is copied but a few of many."""
-    places = np.argsort(rows, kind="stable")
-    ascending = rows[places]
-    for first in range(0, len(texts), BLOCK_ROWS):
-        begin, end = np.searchsorted(ascending, [first, first + BLOCK_ROWS]).tolist()
-        block, picks = texts.slice(first, BLOCK_ROWS), ascending[begin:end] - first
-        if 2 * len(picks) > len(block):
-            yield Block(places[begin:end], picks, block)
-        elif len(picks):
-            few = pa.chunked_array(block.chunks, block.type).combine_chunks().take(pa.array(picks))
-            yield Block(places[begin:end], np.arange(len(picks)), few)
-
-
 def _released(table: pa.Table) -> Bools:
     if "released" not in table.column_names:
         return np.zeros(len(table), bool)
@@ -149,7 +128,7 @@ def _by_precedence(table: pa.Table, released: Bools) -> Int64s:
 def _numbered(ids: pa.ChunkedArray, digests: pa.ChunkedArray, hidden: Bools, order: Int64s) -> tuple[Int64s, Int64s]:
     """Each row's content in the order of precedence, equal for exact duplicates, and each content's first place in it. A text
     without words is a content of its own, and so is one that cannot be read: nothing shows that two of them are alike."""
-    alone = pc.or_(pc.equal(digests, _NO_WORDS), pa.chunked_array([pa.array(hidden)]))
+    alone = pc.or_(pc.equal(digests, NO_WORDS), pa.chunked_array([pa.array(hidden)]))
     keys = pc.if_else(alone, pc.binary_join_element_wise("alone", pc.cast(ids, pa.string()), " "), digests)
     encoded = (
         _combined(keys).take(pa.array(order)).dictionary_encode()

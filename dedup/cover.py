@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dedup.threads import in_ranges
+from dedup.jobs import Jobs
 
 if TYPE_CHECKING:
     from dedup.pairs_kernels import Bools, Edges, Groups, Int32s, Limits, Lists, Sets, Traits
@@ -43,14 +43,14 @@ def cover(
     lists: Lists,
     groups: Groups,
     agree: Callable[[Edges], Bools],
-    workers: int,
+    jobs: Jobs,
 ) -> Verdicts:
     """The verdicts on all contents. `agree` says for each edge whether the facts of the one are the other's.
 
     Not all members of a long list are compared. So a content whose near neighbour yields to a survivor is compared with that
     one as well, and all are settled again, until nothing new is found.
     """
-    edges, unverified = _compared(sets, traits, limits, lists, workers)
+    edges, unverified = _compared(sets, traits, limits, lists, jobs)
     agreeing = agree(edges)
     tried = np.empty(0, np.int64)
     for _ in range(_ROUNDS):
@@ -58,7 +58,7 @@ def cover(
         pairs = np.setdiff1d(
             _further(partners, edges), np.append(tried, _keys(edges.ones, edges.others, len(released)))
         )
-        more = _compared_pairs(sets, traits, limits, pairs, len(released), workers)
+        more = _compared_pairs(sets, traits, limits, pairs, len(released), jobs)
         if not len(more.ones):
             break
         tried = np.append(tried, pairs)
@@ -73,23 +73,28 @@ def jaccard(sets: Sets, edges: Edges) -> npt.NDArray[np.float64]:
     return np.asarray(shared / np.maximum(sizes[edges.ones] + sizes[edges.others] - shared, 1))
 
 
-def _compared(sets: Sets, traits: Traits, limits: Limits, lists: Lists, workers: int) -> tuple[Edges, Int32s]:
+def _compared(sets: Sets, traits: Traits, limits: Limits, lists: Lists, jobs: Jobs) -> tuple[Edges, Int32s]:
+    from dedup.pairs_kernels import Edges
+
+    count = len(traits.judged)
+    parts = jobs.ranges(compared, count, _RANGE, sets, traits, limits, lists)
+    if not parts:
+        return _no_edges(), np.empty(0, np.int32)
+    columns = zip(*(edges for edges, _ in parts), strict=True)
+    return Edges(*(jobs.joined(column, np.int32) for column in columns)), np.concatenate([one for _, one in parts])
+
+
+def compared(first: int, last: int, sets: Sets, traits: Traits, limits: Limits, lists: Lists) -> tuple[Edges, Int32s]:
+    """The job: the edges of contents `first` to `last`, and of each of these the first hidden candidate, or NOBODY."""
     from dedup.pairs_kernels import ALL_OF, ENDS_OF, Edges, compare
 
-    unverified = np.full(len(traits.judged), NOBODY, np.int32)
     most = lists.of.shape[1] * max(ALL_OF, 2 * ENDS_OF)  # others that a content can meet
-
-    def work(first: int, last: int) -> Edges:
-        room = most * (last - first)
-        slots = np.full(1 << (2 * most).bit_length(), -1, np.int64)
-        edges = Edges(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32))
-        count = compare(first, last, sets, traits, limits, lists, slots, edges, unverified)
-        return Edges(*(column[:count].copy() for column in edges))
-
-    parts = in_ranges(work, len(traits.judged), _RANGE, workers)
-    if not parts:
-        return _no_edges(), unverified
-    return Edges(*(np.concatenate(column) for column in zip(*parts, strict=True))), unverified
+    room = most * (last - first)
+    slots = np.full(1 << (2 * most).bit_length(), -1, np.int64)
+    edges = Edges(np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32))
+    unverified = np.full(last - first, NOBODY, np.int32)
+    count = compare(first, last, sets, traits, limits, lists, slots, edges, unverified)
+    return Edges(*(column[:count].copy() for column in edges)), unverified
 
 
 def _settled(
@@ -117,18 +122,25 @@ def _keys(ones: npt.NDArray[np.integer], others: npt.NDArray[np.integer], count:
     return ones.astype(np.int64) * count + others
 
 
-def _compared_pairs(sets: Sets, traits: Traits, limits: Limits, keys: Indices, count: int, workers: int) -> Edges:
-    from dedup.pairs_kernels import Edges, compare_pairs
+def _compared_pairs(sets: Sets, traits: Traits, limits: Limits, keys: Indices, count: int, jobs: Jobs) -> Edges:
+    from dedup.pairs_kernels import Edges
 
     ones, others = (keys // count).astype(np.int32), (keys % count).astype(np.int32)
-    shared = np.zeros(len(keys), np.int32)
-
-    def work(first: int, last: int) -> None:
-        compare_pairs(sets, traits, limits, ones[first:last], others[first:last], shared[first:last])
-
-    in_ranges(work, len(keys), _RANGE, workers)
+    parts = jobs.ranges(compared_pairs, len(keys), _RANGE, sets, traits, limits, ones, others)
+    shared = np.concatenate([np.empty(0, np.int32), *parts])
     near = shared > 0
     return Edges(ones[near], others[near], shared[near])
+
+
+def compared_pairs(
+    first: int, last: int, sets: Sets, traits: Traits, limits: Limits, ones: Int32s, others: Int32s
+) -> Int32s:
+    """The job: how many shingles the pairs `first` to `last` share, 0 where it is not enough."""
+    from dedup.pairs_kernels import compare_pairs
+
+    shared = np.zeros(last - first, np.int32)
+    compare_pairs(sets, traits, limits, ones[first:last], others[first:last], shared)
+    return shared
 
 
 def _merged(edges: Edges, more: Edges, agreeing: Bools) -> tuple[Edges, Bools]:

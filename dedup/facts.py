@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dedup.threads import in_order
 from synth.text.buffers import text_bytes
 
 if TYPE_CHECKING:
-    from dedup.contents import Block, Int32s
+    from dedup.contents import Int32s
     from dedup.facts_kernels import CodePoints, Facts
     from dedup.signatures import Int64s, Uint64s
 
@@ -54,22 +53,14 @@ class FactStreams(NamedTuple):
     ends: Int64s
 
 
-def fact_streams(blocks: Iterable[Block], count: int, workers: int = 1) -> FactStreams:
-    """The facts of texts numbered up to `count`, their numbers being the blocks' places. A text that is not given has none."""
-    starts, ends = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    parts: list[Facts] = []
-    total = 0
-    code_points()  # made once, not by each thread
-    for (numbers, picks, _), made in in_order(lambda one: (one, [*_facts(one.texts)]), blocks, workers):
-        counts = np.concatenate([each for _, each in made])
-        ends[numbers] = (total + np.cumsum(counts))[picks]
-        starts[numbers] = ends[numbers] - counts[picks]
-        total += int(counts.sum())
-        parts += [found for found, _ in made]
-    hashes = np.concatenate([np.empty(0, np.uint64), *(part.hashes for part in parts)])
-    first_bytes = np.concatenate([np.empty(0, np.int32), *(part.starts for part in parts)])
-    last_bytes = np.concatenate([np.empty(0, np.int32), *(part.ends for part in parts)])
-    return FactStreams(hashes, first_bytes, last_bytes, starts, ends)
+def facts_in(texts: pa.Array | pa.ChunkedArray) -> tuple[Int64s, Uint64s, Int32s, Int32s]:
+    """How many facts each text has, and the hashes, first and last bytes of all of them, one text after the other."""
+    made = [*_facts(texts)]
+    counts = np.concatenate([np.empty(0, np.int64), *(each for _, each in made)])
+    hashes = np.concatenate([np.empty(0, np.uint64), *(found.hashes for found, _ in made)])
+    starts = np.concatenate([np.empty(0, np.int32), *(found.starts for found, _ in made)])
+    ends = np.concatenate([np.empty(0, np.int32), *(found.ends for found, _ in made)])
+    return counts, hashes, starts, ends
 
 
 def first_lacking(facts: FactStreams, ones: Int32s, others: Int32s) -> Int32s:

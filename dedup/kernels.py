@@ -47,6 +47,7 @@ _ALL = np.uint64(2**64 - 1)
 _FMIX_1, _FMIX_2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
 _HALF, _13 = np.uint32(16), np.uint32(13)
 _MOST = np.uint32(2**32 - 1)
+_FULL_BUCKET = np.uint64(32)  # hashes that one bucket of different ones does not hold by chance; a power of two
 _LANES = 64  # hashes that a step of the permutation loop takes
 
 
@@ -307,39 +308,88 @@ def _distinct(hashes: Uint64s, count: int, slots: Uint64s, seed: np.uint64) -> i
     return kept
 
 
-@compiled
-def _sort(hashes: Uint64s, count: int, room: Uint64s, places: Integers) -> None:
-    """Sorts the first `count` hashes, each of which stands there once: into as many buckets by their upper bits, hashes being
-    spread evenly, and then by insertion."""
-    bits = 1
-    while 1 << bits < count:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    places[: (1 << bits) + 1] = 0
-    for at in range(count):
-        places[np.int64(hashes[at] >> shift) + 1] += 1
-    for bucket in range(1 << bits):
-        places[bucket + 1] += places[bucket]
-    for at in range(count):
-        bucket = int(np.int64(hashes[at] >> shift))
-        room[places[bucket]] = hashes[at]
-        places[bucket] += 1
-    for at in range(count):
-        value, to = room[at], at
-        while to > 0 and hashes[to - 1] > value:
-            hashes[to] = hashes[to - 1]
-            to -= 1
-        hashes[to] = value
-
-
 class Scratch(NamedTuple):
     """Room for one text of T tokens."""
 
     tokens: Uint64s  # T: their hashes
     hashes: Uint64s  # T: those of its shingles
     lanes: Uint32s  # T + _LANES: their lower halves, mixed
-    slots: Uint64s  # 4 T + 4: a hash table of shingles
-    places: Integers  # 2 T + 3: of buckets
+    slots: Uint64s  # 4 T + 4: a hash table of shingles, or room for them
+    places: Uint64s  # 4 T + 4: of buckets
+
+
+@compiled
+def _sort_distinct(scratch: Scratch, count: int, seed: np.uint64, out: Uint64s) -> int:
+    """Writes the first `count` of `scratch.hashes` to `out`, each once, sorted; returns how many. They go into twice as many
+    buckets by their upper bits, hashes being spread evenly, and then each to its place among those before it. A text that says
+    the same again and again would fill few buckets: where one is so full, copies are taken out first. No index is signed, as
+    in `_add_ascii`."""
+    if count < 1:
+        return 0
+    bits, hashes, room, places = _ONE, scratch.hashes, scratch.slots, scratch.places
+    while _ONE << bits < np.uint64(count):
+        bits += _ONE
+    shift = _64 - bits - _ONE
+    if _begin_buckets(hashes, np.uint64(count), shift, places) >= _FULL_BUCKET:
+        count = _distinct(hashes, count, scratch.slots, seed)
+        _begin_buckets(hashes, np.uint64(count), shift, places)
+    stop, at = np.uint64(count), _NONE
+    while at < stop:
+        value = hashes[at]
+        bucket = value >> shift
+        place = places[bucket]
+        places[bucket] = place + _ONE
+        room[place] = value
+        at += _ONE
+    out[_NONE] = room[_NONE]
+    kept, at = _ONE, _ONE
+    while at < stop:
+        value = room[at]
+        if out[kept - _ONE] < value:  # nearly always
+            out[kept] = value
+            kept += _ONE
+        else:
+            kept = _insert(out, kept, value)
+        at += _ONE
+    return int(np.int64(kept))
+
+
+@compiled
+def _begin_buckets(hashes: Uint64s, count: np.uint64, shift: np.uint64, places: Uint64s) -> np.uint64:
+    """Sets `places` to where the bucket of each number begins that is left of a hash; returns all their sizes, or-ed."""
+    buckets, at, begin, sizes = _ONE << (_64 - shift), _NONE, _NONE, _NONE
+    while at < buckets:
+        places[at] = _NONE
+        at += _ONE
+    at = _NONE
+    while at < count:
+        places[hashes[at] >> shift] += _ONE
+        at += _ONE
+    at = _NONE
+    while at < buckets:
+        size = places[at]
+        places[at] = begin
+        begin += size
+        sizes |= size
+        at += _ONE
+    return sizes
+
+
+@compiled
+def _insert(hashes: Uint64s, kept: np.uint64, value: np.uint64) -> np.uint64:
+    """Puts a hash, which is not above the last, among the first `kept`, which are sorted, if it is not there; returns how many
+    they are then."""
+    to = kept - _ONE
+    while to > _NONE and hashes[to - _ONE] >= value:
+        to -= _ONE
+    if hashes[to] == value:
+        return kept
+    at = kept
+    while at > to:
+        hashes[at] = hashes[at - _ONE]
+        at -= _ONE
+    hashes[to] = value
+    return kept + _ONE
 
 
 @compiled
@@ -417,12 +467,9 @@ def shingle_all(texts: Tokens, size: int, scratch: Scratch, seed: np.uint64, has
     `counts`; returns how many all have. `hashes` has room for every token."""
     at = 0
     for text in range(texts.begins.size):
-        own = hashes[at:]
-        count = _shingles(texts, text, size, scratch.tokens, own)
-        count = _distinct(own, count, scratch.slots, seed)
-        _sort(own, count, scratch.hashes, scratch.places)
-        counts[text] = count
-        at += count
+        count = _shingles(texts, text, size, scratch.tokens, scratch.hashes)
+        counts[text] = _sort_distinct(scratch, count, seed, hashes[at:])
+        at += counts[text]
     return at
 
 
@@ -433,7 +480,7 @@ def scratch_for(tokens: int) -> Scratch:
         np.empty(tokens, np.uint64),
         np.empty(tokens + _LANES, np.uint32),
         np.empty(4 * tokens + 4, np.uint64),
-        np.empty(2 * tokens + 3, np.int64),
+        np.empty(4 * tokens + 4, np.uint64),
     )
 
 

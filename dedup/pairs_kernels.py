@@ -123,55 +123,78 @@ def count_listed(
                     counts[place] += 1
 
 
-@cached
-def take_out(first: int, last: int, sets: Sets, salts: Uint64s, listed: Uint64s, filled: Bytes) -> None:
-    """Takes the listed shingles out of the sets of these contents, in place: their `ends` move down."""
+@compiled
+def _is_listed(key: np.uint64, listed: Uint64s, filled: Bytes) -> bool:
     mask = np.uint64(filled.size - 1)
-    for one in range(first, last):
-        to = sets.starts[one]
-        for at in range(sets.starts[one], sets.ends[one]):
-            key = sets.hashes[at] ^ salts[one]
-            if filled[np.int64(key & mask)] and _find(listed, key) >= 0:
-                continue
-            sets.hashes[to] = sets.hashes[at]
-            to += 1
-        sets.ends[one] = to
+    return filled[np.int64(key & mask)] != 0 and _find(listed, key) >= 0
 
 
 @cached
-def find_repeated(hashes: Uint64s, wanted: Bools, once: Bytes, twice: Bytes, repeated: Bools) -> None:
-    """Marks the wanted rows whose hash stands in another wanted row; a few others too, none of them is missed."""
+def count_left(
+    first: int, last: int, sets: Sets, salts: Uint64s, listed: Uint64s, filled: Bytes, counts: Integers
+) -> None:
+    """How many shingles of the contents `first` to `last` are not listed."""
+    for one in range(first, last):
+        left = 0
+        for at in range(sets.starts[one], sets.ends[one]):
+            left += not _is_listed(sets.hashes[at] ^ salts[one], listed, filled)
+        counts[one - first] = left
+
+
+@cached
+def take_out(contents: Integers, sets: Sets, salts: Uint64s, listed: Uint64s, filled: Bytes, left: Uint64s) -> None:
+    """Writes the shingles of these contents that are not listed, one content after the other."""
+    to = 0
+    for number in range(contents.size):
+        one = contents[number]
+        for at in range(sets.starts[one], sets.ends[one]):
+            if not _is_listed(sets.hashes[at] ^ salts[one], listed, filled):
+                left[to] = sets.hashes[at]
+                to += 1
+
+
+@cached
+def write_sets(hashes: Uint64s, starts: Integers, counts: Integers, values: Uint64s) -> None:
+    """Puts sets of so many values, one after the other, where they start."""
+    at = 0
+    for one in range(starts.size):
+        for number in range(counts[one]):
+            hashes[starts[one] + number] = values[at]
+            at += 1
+
+
+@cached
+def find_repeated(hashes: Uint64s, once: Bytes, twice: Bytes, repeated: Bools) -> None:
+    """Marks the rows whose hash stands in another row; a few others too, none of them is missed."""
     mask = np.uint64(once.size - 1)
     for row in range(hashes.size):
-        if wanted[row]:
-            cell = np.int64(hashes[row] & mask)
-            twice[cell] |= once[cell]
-            once[cell] = 1
+        cell = np.int64(hashes[row] & mask)
+        twice[cell] |= once[cell]
+        once[cell] = 1
     for row in range(hashes.size):
-        repeated[row] = wanted[row] and twice[np.int64(hashes[row] & mask)]
+        repeated[row] = twice[np.int64(hashes[row] & mask)] != 0
 
 
 @cached
-def count_times(sets: Sets, highest: np.uint64, cells: Bytes, low: int, high: int) -> None:
-    """Counts in how many sets each shingle up to `highest` stands, in its cell, if that is one from `low` to `high`. Shingles
-    share cells, so that a count can be too large. Counting stops at 255."""
-    mask = np.uint64(cells.size - 1)
+def count_times(sets: Sets, highest: np.uint64, mask: np.uint64, low: int, high: int, cells: Bytes) -> None:
+    """Counts in how many sets each shingle up to `highest` stands, in its cell (its lowest bits), if that is one from `low` to
+    `high`. Shingles share cells, so that a count can be too large. Counting stops at 255."""
     for one in range(sets.starts.size):
         for at in range(sets.starts[one], sets.ends[one]):
             value = sets.hashes[at]
             if value > highest:
                 break
             cell = np.int64(value & mask)
-            if low <= cell < high and cells[cell] < _MOST_TIMES:
-                cells[cell] += 1
+            if low <= cell < high and cells[cell - low] < _MOST_TIMES:
+                cells[cell - low] += 1
 
 
 @cached
 def rarest(
     first: int, last: int, sets: Sets, judged: Bools, highest: np.uint64, cells: Bytes, times: Integers, found: Uint64s
 ) -> None:
-    """For each judged content its rarest shingles up to `highest` that stand in another one too, ties to the smaller hash, as
-    many as `found` has columns; 0 where there are no more. `times` is room for a row."""
+    """For each judged content from `first` to `last` its rarest shingles up to `highest` that stand in another one too, ties to
+    the smaller hash, as many as `found` has columns; 0 where there are no more. `times` is room for a row."""
     mask, columns = np.uint64(cells.size - 1), found.shape[1]
     for one in range(first, last):
         count = 0
@@ -184,9 +207,9 @@ def rarest(
                 continue
             to = min(count, columns - 1)
             while to > 0 and times[to - 1] > often:
-                times[to], found[one, to] = times[to - 1], found[one, to - 1]
+                times[to], found[one - first, to] = times[to - 1], found[one - first, to - 1]
                 to -= 1
-            times[to], found[one, to] = often, value
+            times[to], found[one - first, to] = often, value
             count = min(count + 1, columns)
 
 
@@ -331,7 +354,7 @@ def compare(
     unverified: Int32s,
 ) -> int:
     """Fills `edges` with the pairs that are near enough, of each judged content from `first` to `last` and those before it in
-    its lists (not all of a long list: see ALL_OF); returns how many. `unverified[k]` becomes the first hidden one among them.
+    its lists (not all of a long list: see ALL_OF); returns how many. `unverified` becomes the first hidden one among them.
     `slots` holds -1 and has twice as many places, a power of two, as a content can meet others; `edges` has room for all."""
     count = 0
     for one in range(first, last):
@@ -348,8 +371,8 @@ def compare(
                 if not _is_new(one, other, slots):
                     continue
                 if traits.hidden[other]:
-                    if unverified[one] < 0 or other < unverified[one]:
-                        unverified[one] = other
+                    if unverified[one - first] < 0 or other < unverified[one - first]:
+                        unverified[one - first] = other
                     continue
                 shared = _shared(one, other, sets, traits, limits)
                 if shared:

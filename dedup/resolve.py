@@ -9,23 +9,24 @@ documents loses only those that a survivor covers, a template with other facts l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from dedup.agreement import Agreement
 from dedup.boilerplate import BOILERPLATE, find_boilerplate, take_out
 from dedup.candidates import candidate_groups, candidate_lists
 from dedup.contents import Bools, Contents, check_columns, read_contents
-from dedup.cover import cover
-from dedup.sets import read_texts
+from dedup.cover import NOBODY, Verdicts, cover
+from dedup.jobs import Jobs
+from dedup.lookup import Query, query_of
+from dedup.sets import Read, read_texts
 from dedup.signatures import Int64s, MinHashConfig, Uint64s
-from dedup.threads import default_workers
 from dedup.verdicts import DUPLICATES, verdict_table
 from synth.config import Config
 
@@ -79,6 +80,10 @@ DEFAULT = ResolveConfig()
 """FineWeb's bands, exact Jaccard of 0.75, containment of 0.95."""
 
 NO_BOILERPLATE = BOILERPLATE.empty_table()
+NO_OWNERS = pa.schema([("row", pa.int64()), ("owner", pa.int32())]).empty_table()
+
+Released = Callable[[Query], pa.Table]
+"""Gives the rows of an index that a query finds near (`lookup.near`), as columns of `find_duplicates`, and `owners`."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Resolution:
 
     duplicates: pa.Table  # DUPLICATES
     boilerplate: pa.Table  # BOILERPLATE: what these documents add to the list that was given
+    released: int  # rows that were compared with
 
 
 def find_duplicates(table: pa.Table, config: ResolveConfig = DEFAULT) -> pa.Table:
@@ -105,33 +111,97 @@ def find_duplicates(table: pa.Table, config: ResolveConfig = DEFAULT) -> pa.Tabl
 def resolve(
     table: pa.Table,
     config: ResolveConfig = DEFAULT,
+    jobs: Jobs | None = None,
     *,
     boilerplate: pa.Table = NO_BOILERPLATE,
-    folder: Path | None = None,
-    workers: int | None = None,
+    released: Released | None = None,
 ) -> Resolution:
-    """`find_duplicates` with all that it finds. `boilerplate` (BOILERPLATE) is taken out beside that of these documents.
-    `folder` is where more shingles than memory should hold are written (None: the system's folder for temporary files);
-    `workers` is the number of threads (None: one for each processor). Neither changes a verdict."""
-    from dedup.pairs_kernels import Limits, Sets
+    """`find_duplicates` with all that it finds. `boilerplate` (BOILERPLATE) is taken out beside that of these documents. `jobs`
+    says where the work is done and how much memory it takes; it changes no verdict. `released`: asked for more released rows,
+    those of an index that the query finds near."""
+    if jobs is None:
+        with Jobs() as jobs:
+            return resolve(table, config, jobs, boilerplate=boilerplate, released=released)
+    from dedup.pairs_kernels import Limits
 
     check_columns(table)
-    workers = workers or default_workers()
-    read = read_texts(table, config.minhash, folder, workers)
-    contents = read_contents(table, read.digests)
-    bands, signed = read.bands[:, contents.first_rows], read.signed[contents.first_rows]
-    sets = Sets(read.sets.hashes, read.sets.starts[contents.first_rows], read.sets.ends[contents.first_rows])
-    whole = sets.ends - sets.starts
-    found = find_boilerplate(contents, sets, config.boilerplate_share, config.boilerplate_documents, workers)
-    take_out(contents, sets, [found, boilerplate], workers)
-    traits = _traits(contents, sets, whole, config.min_shingles)
-    lists = candidate_lists(bands, signed, sets, traits.judged, workers)
+    texts = jobs.chosen(table, ["text"])
+    read = read_texts(table, config.minhash, jobs, only_copies=released is None)
+    whole = read.sets.ends - read.sets.starts
+    contents = own = read_contents(table, read.digests, new_only=True)
+    sets = _sets_of(read, own)
+    found = find_boilerplate(own, sets, config.boilerplate_share, config.boilerplate_documents, jobs)
+    listed = [found, boilerplate]
+    sets = take_out(own, sets, listed, jobs)
+    asked_of = NO_OWNERS
+    if released is not None or len(own.order) < len(table):
+        read.sets.ends[own.first_rows] = sets.ends
+        if released is not None:
+            near, asked_of = _near(released, config, read, own, sets, jobs)
+            read = read_texts(near, config.minhash, jobs, read)
+            whole = np.concatenate([whole, (read.sets.ends - read.sets.starts)[len(whole) :]])
+            texts = jobs.joined_tables([texts, jobs.chosen(near, ["text"])])
+            table = _with_released(table, near)
+            check_columns(table)
+        contents = read_contents(table, read.digests)
+        sets = take_out(contents, _sets_of(read, contents), listed, jobs)
+    bands, signed = _bands_of(read, contents, jobs), read.signed[contents.first_rows]
+    traits = _traits(contents, sets, whole[contents.first_rows], config.min_shingles)
+    lists = candidate_lists(bands, signed, sets, traits.judged, jobs)
     limits = Limits(config.jaccard, config.sibling_jaccard, config.containment)
-    agreement = Agreement(table["text"], contents, workers)
+    agreement = Agreement(texts, contents, jobs)
     groups = _groups(contents, bands, signed, config.max_per_template)
-    verdicts = cover(sets, traits, contents.released, limits, lists, groups, agreement.of_edges, workers)
+    verdicts = cover(sets, traits, contents.released, limits, lists, groups, agreement.of_edges, jobs)
+    verdicts = _with_hidden(verdicts, contents, own, asked_of)
     duplicates = verdict_table(table["doc_id"], contents, sets, verdicts, limits, agreement)
-    return Resolution(duplicates, _added(found, boilerplate))
+    return Resolution(duplicates, _added(found, boilerplate), len(table) - len(own.order))
+
+
+def _near(
+    released: Released, config: ResolveConfig, read: Read, own: Contents, sets: Sets, jobs: Jobs
+) -> tuple[pa.Table, pa.Table]:
+    """The released rows that are near; and of those out of reach the new contents that they may contain (NO_OWNERS): row (counted
+    on from those that were read), owner."""
+    query = query_of(read.bands[:, read.signed], read.digests, sets, config.containment, config.minhash, jobs)
+    near = released(query)
+    hidden = np.flatnonzero(pc.is_null(near["text"]).to_numpy())
+    owners = near["owners"].take(pa.array(hidden))
+    rows = np.repeat(hidden, pc.list_value_length(owners).to_numpy()) + len(read.signed)
+    return near, pa.table({"row": rows, "owner": pc.list_flatten(owners)}, schema=NO_OWNERS.schema)
+
+
+def _with_released(table: pa.Table, near: pa.Table) -> pa.Table:
+    """Both, with a column that says which rows are released."""
+    if "released" not in table.column_names:
+        table = table.append_column("released", pa.array(np.zeros(len(table), bool)))
+    near = near.append_column("released", pa.array(np.ones(len(near), bool)))
+    shared = [name for name in table.column_names if name in near.column_names]
+    return pa.concat_tables([table.select(shared), near.select(shared)])
+
+
+def _with_hidden(verdicts: Verdicts, contents: Contents, own: Contents, asked_of: pa.Table) -> Verdicts:
+    """Contents that texts out of reach may contain are unverified, as those that share a band with one."""
+    if not len(asked_of):
+        return verdicts
+    of_row = np.empty(len(contents.order), np.int64)
+    of_row[contents.order] = contents.of_row
+    new, hidden = of_row[own.first_rows[asked_of["owner"].to_numpy()]], of_row[asked_of["row"].to_numpy()]
+    first = np.full(len(verdicts.unverified), np.iinfo(np.int32).max, np.int32)
+    np.minimum.at(first, new, hidden.astype(np.int32))
+    is_open = (verdicts.unverified == NOBODY) & (first < np.iinfo(np.int32).max)
+    return replace(verdicts, unverified=np.where(is_open, first, verdicts.unverified))
+
+
+def _sets_of(read: Read, contents: Contents) -> Sets:
+    rows = contents.first_rows
+    return read.sets._replace(starts=read.sets.starts[rows], ends=read.sets.ends[rows])
+
+
+def _bands_of(read: Read, contents: Contents, jobs: Jobs) -> Uint64s:
+    found = jobs.room((len(read.bands), len(contents.first_rows)), np.uint64)
+    for band, hashes in enumerate(read.bands):
+        found[band] = hashes[contents.first_rows]
+    return found
 
 
 def _traits(contents: Contents, sets: Sets, whole: Int64s, min_shingles: int) -> Traits:

@@ -5,34 +5,30 @@ Sets lie in memory or, when they are many, in a file that the system maps and ma
 
 from __future__ import annotations
 
-import mmap
-import os
 import secrets
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup.columns import Workspace, digests_of, each_batch, tokens_of
+from dedup.columns import Workspace, digests_of, each_batch, exact_digests, tokens_of
 from dedup.contents import Bools
+from dedup.jobs import Jobs
 from dedup.signatures import EMPTY, Int64s, MinHashConfig, Uint32s, Uint64s, band_hashes, permutations
-from dedup.threads import in_order
 from synth.errors import IntegrityError, fail
 
 if TYPE_CHECKING:
     from dedup.pairs_kernels import Sets
     from synth.text.buffers import TextBytes
 
-IN_MEMORY_BYTES = 1 << 29
-"""Bytes of text up to which the hashes of their shingles (about 4/3 of that) are held in memory. No verdict depends on it."""
+BLOCK_ROWS = 2048  # rows that a job reads at most,
+_BLOCKS_IN_MEMORY = 64  # and so many blocks of the largest size are the memory that there is
 
-BLOCK_ROWS = 2048  # rows that a thread reads at once
-
-_HASH_BYTES = 8
+_DIGESTS = pa.schema([("digest", pa.string())])
 _SLOT_SEED = np.uint64(secrets.randbits(64) | 1)  # of hash tables, so that nobody can fill one place of them
 
 
@@ -44,88 +40,148 @@ class Read:
     bands: Uint64s  # (bands, R)
     signed: Bools  # (R,) whether it has bands: texts without shingles have none
     sets: Sets  # of all rows; an empty one where the text is null
+    store: Store  # where the sets lie
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
+    """The same of some rows, as a job gives it."""
+
     hashes: Uint64s
     counts: Int64s
-    digests: list[pa.Array]
+    digests: pa.Table  # _DIGESTS
     bands: Uint64s  # (rows, bands)
     signed: Bools
 
 
-def read_texts(table: pa.Table, config: MinHashConfig, folder: Path | None, workers: int) -> Read:
-    """Reads all texts. What the table has of digests and signatures is taken from it, what it lacks is made.
+def read_texts(
+    table: pa.Table, config: MinHashConfig, jobs: Jobs, before: Read | None = None, *, only_copies: bool = False
+) -> Read:
+    """Reads all texts. What the table has of digests and signatures is taken from it, what it lacks is made. `before` is what
+    was read of rows that stand before these. `only_copies`: digests are wanted to tell which rows are equal, no more.
 
-    `folder` is where a file of sets goes that has no name and ends with the process; None: the system's folder for such
-    files. IntegrityError: signatures of another configuration.
+    IntegrityError: signatures of another configuration.
     """
     from dedup.pairs_kernels import Sets
 
-    bands, signed = np.zeros((config.bands, len(table)), np.uint64), np.zeros(len(table), bool)
-    counts, digests = np.zeros(len(table), np.int64), []
-    size_bytes = pc.sum(pc.cast(pc.binary_length(table["text"]), pa.int64())).as_py() or 0
-    blocks = (table.slice(first, BLOCK_ROWS) for first in range(0, len(table), BLOCK_ROWS))
-    with tempfile.TemporaryFile(dir=folder) as file:
-        store = _Store(size_bytes // 2 if size_bytes <= IN_MEMORY_BYTES else None, file)
-        first = 0
-        for made in in_order(lambda block: _read_block(block, config), blocks, workers):
-            rows = slice(first, first + len(made.counts))
-            bands[:, rows], signed[rows], counts[rows] = made.bands.T, made.signed, made.counts
-            digests += made.digests
-            store.add(made.hashes)
-            first = rows.stop
-        ends = np.cumsum(counts)
-        return Read(pa.chunked_array(digests, pa.string()), bands, signed, Sets(store.hashes(), ends - counts, ends))
+    only_copies = only_copies and "exact_digest" not in table.column_names
+
+    bands, signed = jobs.room((config.bands, len(table)), np.uint64), np.zeros(len(table), bool)
+    counts, digests = np.zeros(len(table), np.int64), [_DIGESTS.empty_table()]
+    sizes = np.asarray(pc.fill_null(pc.cast(pc.binary_length(table["text"]), pa.int64()), 0))
+    store, first = before.store if before else Store(int(sizes.sum()), jobs), 0
+    begin = store.used
+    for made in jobs.each(
+        read_block, _spans(sizes, jobs.memory_bytes // _BLOCKS_IN_MEMORY), table, config, only_copies
+    ):
+        rows = slice(first, first + len(made.counts))
+        bands[:, rows], signed[rows], counts[rows] = made.bands.T, made.signed, made.counts
+        digests.append(made.digests)
+        store.add(made.hashes)
+        first = rows.stop
+    ends = begin + np.cumsum(counts)
+    sets = Sets(store.hashes(), ends - counts, ends)
+    found = _digests_of_copies(table, sets, jobs) if only_copies else pa.concat_tables(digests)["digest"]
+    read = Read(found, bands, signed, sets, store)
+    return _joined(before, read, jobs) if before else read
 
 
-class _Store:
-    """Hashes one after the other."""
+def _joined(one: Read, other: Read, jobs: Jobs) -> Read:
+    bands = jobs.room((len(one.bands), one.bands.shape[1] + other.bands.shape[1]), np.uint64)
+    bands[:, : one.bands.shape[1]], bands[:, one.bands.shape[1] :] = one.bands, other.bands
+    starts = np.concatenate([one.sets.starts, other.sets.starts])
+    ends = np.concatenate([one.sets.ends, other.sets.ends])
+    digests = pa.chunked_array([*one.digests.chunks, *other.digests.chunks], pa.string())
+    signed = np.concatenate([one.signed, other.signed])
+    return Read(digests, bands, signed, other.sets._replace(starts=starts, ends=ends), other.store)
 
-    def __init__(self, expected: int | None, file: BinaryIO) -> None:
-        """`expected`: how many in memory, more if need be; None: in the file."""
-        self._expected = expected
-        self._file = file
-        self._room = np.empty(expected or 0, np.uint64)  # pages that are not written to take no memory
-        self._used = 0
+
+def _spans(sizes: Int64s, most_bytes: int) -> Iterator[tuple[int, int]]:
+    """Ranges of rows of BLOCK_ROWS at most and, unless a single text is longer, of so many bytes."""
+    ends = np.cumsum(sizes)
+    first = 0
+    while first < len(sizes):
+        before = ends[first] - sizes[first]
+        last = int(np.searchsorted(ends, before + max(most_bytes, 1), "right"))
+        last = min(max(last, first + 1), first + BLOCK_ROWS, len(sizes))
+        yield first, last
+        first = last
+
+
+class Store:
+    """Hashes one after the other: in memory, or in a file where there are many of them."""
+
+    def __init__(self, text_bytes: int, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._path: Path | None = jobs.path() if jobs.spills(text_bytes) else None
+        # Pages that are not written to take no memory.
+        self._room = np.empty(0 if self._path else text_bytes // 2, np.uint64)
+        self.used = 0
 
     def add(self, hashes: Uint64s) -> None:
-        used = self._used + len(hashes)
-        if self._expected is None:
-            hashes.tofile(self._file)
+        used = self.used + len(hashes)
+        if self._path:
+            with self._path.open("ab") as file:
+                hashes.tofile(file)
         else:
             if used > len(self._room):  # characters that become several tokens
-                self._room = np.concatenate([self._room[: self._used], np.empty(used, np.uint64)])
-            self._room[self._used : used] = hashes
-        self._used = used
+                self._room = np.concatenate([self._room[: self.used], np.empty(used, np.uint64)])
+            self._room[self.used : used] = hashes
+        self.used = used
 
     def hashes(self) -> Uint64s:
         """All of them; those in the file are mapped, for writing too."""
-        if self._expected is not None or self._used == 0:
-            return self._room[: self._used]
-        self._file.flush()
-        os.truncate(self._file.fileno(), self._used * _HASH_BYTES)
-        return np.frombuffer(mmap.mmap(self._file.fileno(), self._used * _HASH_BYTES), np.uint64)
+        if self._path:
+            return self._jobs.mapped(self._path, np.uint64, (self.used,))
+        return self._room[: self.used]
 
 
-def _read_block(block: pa.Table, config: MinHashConfig) -> _Block:
+def _digests_of_copies(table: pa.Table, sets: Sets, jobs: Jobs) -> pa.ChunkedArray:
+    """Digests of the texts that may be copies: copies have equal sets, and these an equal sum. Of any other text its row's
+    number, which is no text's digest."""
+    empty = sets.starts == sets.ends
+    sums = np.zeros(len(sets.starts), np.uint64)
+    if not empty.all():  # sets lie one after the other; of an empty one reduceat would give the next one's first hash
+        sums[~empty] = np.add.reduceat(sets.hashes, sets.starts[~empty])
+    order = np.argsort(sums, kind="stable")
+    ordered = sums[order]
+    equal = np.zeros(len(sums), bool)
+    equal[order[1:]] = ordered[1:] == ordered[:-1]
+    equal[order[:-1]] |= ordered[1:] == ordered[:-1]
+    rows = np.flatnonzero(equal | empty)
+    spans = ((first, min(first + BLOCK_ROWS, len(rows))) for first in range(0, len(rows), BLOCK_ROWS))
+    made = [*jobs.each(digests_of_rows, spans, rows, table)]
+    numbers = pa.array(np.arange(len(sums))).cast(pa.string())
+    found = pa.concat_tables([_DIGESTS.empty_table(), *made])["digest"].combine_chunks()
+    return pa.chunked_array([pc.replace_with_mask(numbers, pa.array(equal | empty), found)])
+
+
+def digests_of_rows(first: int, last: int, rows: Int64s, table: pa.Table) -> pa.Table:
+    """The job: the digests of the texts in these rows."""
+    return pa.table([exact_digests(table["text"].take(pa.array(rows[first:last])))], schema=_DIGESTS)
+
+
+def read_block(first: int, last: int, table: pa.Table, config: MinHashConfig, only_copies: bool) -> Block:
+    """The job: rows `first` to `last`."""
+    block = table.slice(first, last - first)
     counts = np.zeros(len(block), np.int64)
     has_digests, has_signatures = ("exact_digest" in block.column_names, "signature" in block.column_names)
     signatures = np.full((0 if has_signatures else len(block), config.permutations), EMPTY, np.uint32)
+    wants_digests = not has_digests and not only_copies
 
     def work(first: int, batch: TextBytes, space: Workspace) -> tuple[Uint64s, list[str]]:
         rows = slice(first, first + len(batch.starts))
-        return _read_batch(batch, space, config, counts[rows], signatures[rows], not has_digests)
+        return _read_batch(batch, space, config, counts[rows], signatures[rows], wants_digests)
 
     made = each_batch(block["text"], work)
     hashes = np.concatenate([np.empty(0, np.uint64), *(one for one, _ in made)])
     if has_signatures:
         signatures = _given_signatures(block["signature"], config)
     if has_digests:
-        digests = pc.cast(block["exact_digest"], pa.string()).chunks
+        digests = pc.cast(block["exact_digest"], pa.string())
     else:
-        digests = [pa.array([digest for _, some in made for digest in some], pa.string())]
-    return _Block(hashes, counts, digests, band_hashes(signatures, config), (signatures != EMPTY).any(axis=1))
+        digests = pa.array([digest for _, some in made for digest in some], pa.string())
+    signed = (signatures != EMPTY).any(axis=1)
+    return Block(hashes, counts, pa.table([digests], schema=_DIGESTS), band_hashes(signatures, config), signed)
 
 
 def _read_batch(
@@ -136,7 +192,7 @@ def _read_batch(
 
     tokens = tokens_of(batch, space)
     scratch = space.scratch(tokens)
-    hashes = np.empty(int(tokens.counts.sum()), np.uint64)
+    hashes = space.hashes(tokens)
     used = shingle_all(tokens, config.shingle_words, scratch, _SLOT_SEED, hashes, counts)
     if len(signatures):
         sign_sets(hashes, counts, *permutations(config), scratch.lanes, signatures)

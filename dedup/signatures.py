@@ -33,6 +33,12 @@ SHINGLE_VERSION = 2
 EMPTY = np.uint32(2**32 - 1)
 """Every value of the signature of a text without shingles, as in datasketch. Such texts are never candidates."""
 
+SAMPLE_SHINGLES = 12
+"""How many shingles of a text an index keeps at most, the smallest: see `dedup.lookup`. 96 bytes."""
+
+SAMPLE_HIGHEST = np.uint64(2**61 - 1)
+"""None above this one: the eighth part of all."""
+
 Uint32s = npt.NDArray[np.uint32]
 Uint64s = npt.NDArray[np.uint64]
 Int64s = npt.NDArray[np.int64]
@@ -77,6 +83,7 @@ class Sketches(NamedTuple):
     signatures: Uint32s  # (N, permutations)
     shingle_counts: Int64s  # distinct ones
     digests: pa.StringArray  # `exact_digest` of each
+    samples: pa.ListArray  # of each its smallest shingles, as list<uint64>
 
 
 def minhash_signatures(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig = DEFAULT, workers: int = 1) -> Uint32s:
@@ -96,17 +103,33 @@ def minhash_signatures(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig 
 
 
 def sketches(texts: pa.Array | pa.ChunkedArray, config: MinHashConfig = DEFAULT, workers: int = 1) -> Sketches:
-    """Signatures, numbers of shingles and exact digests of `texts` in one go (see `minhash_signatures`)."""
+    """Signatures, numbers of shingles, exact digests and samples of `texts` in one go (see `minhash_signatures`)."""
     signatures = np.full((len(texts), config.permutations), EMPTY, np.uint32)
     counts = np.zeros(len(texts), np.int64)
 
-    def work(first: int, batch: TextBytes, space: Workspace) -> list[str]:
-        tokens, rows = tokens_of(batch, space), slice(first, first + len(batch.starts))
-        _sign(tokens, space, config, signatures[rows], counts[rows])
-        return digests_of(tokens)
+    def work(first: int, batch: TextBytes, space: Workspace) -> tuple[list[str], pa.ListArray]:
+        from dedup.kernels import sign_sets
 
-    digests = [digest for some in each_batch(texts, work, workers) for digest in some]
-    return Sketches(signatures, counts, pa.array(digests, pa.string()))
+        tokens, rows = tokens_of(batch, space), slice(first, first + len(batch.starts))
+        hashes = _shingle(tokens, space, config.shingle_words, counts[rows])
+        sign_sets(hashes, counts[rows], *permutations(config), space.scratch(tokens).lanes, signatures[rows])
+        return digests_of(tokens), samples_of(hashes, counts[rows])
+
+    made = each_batch(texts, work, workers)
+    digests = [digest for some, _ in made for digest in some]
+    samples = pa.concat_arrays([pa.array([], pa.list_(pa.uint64())), *(some for _, some in made)])
+    return Sketches(signatures, counts, pa.array(digests, pa.string()), samples)
+
+
+def samples_of(hashes: Uint64s, counts: Int64s) -> pa.ListArray:
+    """The samples of sets that lie one after the other, each sorted."""
+    ends = np.cumsum(counts)
+    places = (ends - counts)[:, None] + np.arange(SAMPLE_SHINGLES)
+    padded = np.append(hashes, np.uint64(2**64 - 1))
+    found = padded[np.minimum(places, len(hashes))]
+    is_in = (places < ends[:, None]) & (found <= SAMPLE_HIGHEST)
+    offsets = np.append(0, np.cumsum(is_in.sum(axis=1))).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(found[is_in]))
 
 
 def shingle_sets(texts: pa.Array | pa.ChunkedArray, size: int, workers: int = 1) -> tuple[Uint64s, Int64s]:
@@ -153,7 +176,7 @@ def _sign(texts: Tokens, space: Workspace, config: MinHashConfig, signatures: Ui
 def _shingle(texts: Tokens, space: Workspace, size: int, counts: Int64s) -> Uint64s:
     from dedup.kernels import shingle_all
 
-    hashes = np.empty(int(texts.counts.sum()), np.uint64)
+    hashes = space.hashes(texts)
     used = shingle_all(texts, size, space.scratch(texts), _SLOT_SEED, hashes, counts)
     return hashes[:used].copy()
 

@@ -17,16 +17,6 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_ranges(work: Callable[[int, int], _Result], count: int, size: int, workers: int) -> list[_Result]:
-    """`work(first, last)` for the ranges of `size` that make up `count`, on so many threads; the results in their order,
-    which the number of threads does not change."""
-    firsts = range(0, count, size)
-    if workers <= 1 or len(firsts) <= 1:
-        return [work(first, min(first + size, count)) for first in firsts]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda first: work(first, min(first + size, count)), firsts))
-
-
 def in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int) -> Iterator[_Result]:
     """`work(item)` for each item, in their order; some of them are worked on while the caller uses an earlier result, never
     more than twice the number of threads."""

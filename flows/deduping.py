@@ -1,21 +1,24 @@
-"""`synth dedup`: near-duplicates among texts in files, and against pools of others, without a home."""
+"""`synth dedup`: near-duplicates among texts in files, and against pools and releases of others, without a home."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dedup import DUPLICATES, MinHashConfig, ResolveConfig, band_hashes
+from dedup import DUPLICATES, MinHashConfig, ResolveConfig
+from dedup.jobs import Jobs
+from dedup.lookup import Query
 from dedup.resolve import resolve
-from flows.pools import CANDIDATES, Pool, index_rows
+from flows.against import OtherRelease
+from flows.near import CANDIDATES
+from flows.pools import Pool, index_rows
+from flows.steps.resolve import DedupRun
 from synth import rows
 from synth.errors import SourceError, fail
 
@@ -27,9 +30,9 @@ _SIGNED = pa.schema(
         ("doc_id", pa.string()),
         ("text", pa.large_string()),
         ("family", pa.string()),
+        ("root_id", pa.string()),
         ("exact_digest", pa.string()),
         ("signature", pa.list_(pa.uint32())),
-        ("released", pa.bool_()),
     ]
 )
 VERDICTS = pa.schema(
@@ -43,36 +46,49 @@ class Found:
 
     verdicts: pa.Table  # VERDICTS
     text_bytes: int
-    candidates: int  # texts of pools that were compared
+    candidates: int  # texts of pools and releases that were compared
     pairs: list[dict[str, Any]]
 
 
 def deduplicate(
     batches: Iterable[pa.Table],
     config: ResolveConfig,
-    pools: Sequence[Pool],
+    others: Sequence[Pool | OtherRelease],
     out: Path,
-    workers: int,
+    how: DedupRun,
     samples: int,
 ) -> Found:
     """Verdicts on all texts (tables of `text_files.TEXTS`), written to `out`/dedup.parquet. Texts lie in a scratch file there,
     mapped, while they are compared. SourceError: no texts, or ids that repeat."""
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".dedup-") as scratch:
-        path = Path(scratch) / "texts.arrow"
-        size = _sign(batches, config.minhash, path, workers)
-        with pa.memory_map(str(path)) as source:
-            mine = pa.ipc.open_file(source).read_all()
-            if not len(mine):
-                raise fail(SourceError, "there are no texts in these files", do="give files with at least one row")
-            others = [_released(pool.candidates(*_sketch(mine, config.minhash))) for pool in pools]
-            table = pa.concat_tables([mine, *others])
-            found = resolve(table, config, folder=Path(scratch), workers=workers).duplicates
-            verdicts = _with_pools(found)
-            pairs = _pairs(verdicts, table, samples)
-        rows.write_table(verdicts, Path(scratch) / RESULT)
-        (Path(scratch) / RESULT).replace(out / RESULT)
-    return Found(verdicts, size, sum(map(len, others)), pairs)
+    with Jobs(out, how.workers or None, how.runner, how.memory_bytes) as jobs:
+        path = jobs.path()
+        size = _sign(batches, config.minhash, path, jobs.workers)
+        mine = jobs.tables([path], _SIGNED)
+        if not len(mine):
+            raise fail(SourceError, "there are no texts in these files", do="give files with at least one row")
+        near = list[pa.Table]()
+
+        def released(query: Query) -> pa.Table:
+            near.append(jobs.joined_tables([CANDIDATES.empty_table(), *(_near(one, query, jobs) for one in others)]))
+            return near[0]
+
+        found = resolve(mine, config, jobs, released=released if others else None)
+        verdicts = _with_pools(found.duplicates)
+        texts = [one.select(["doc_id", "text"]) for one in (mine, *near)]
+        pairs = _pairs(verdicts, pa.concat_tables(texts), samples)
+        made = jobs.path()
+        rows.write_table(verdicts, made)
+        made.replace(out / RESULT)
+    return Found(verdicts, size, found.released, pairs)
+
+
+def _near(other: Pool | OtherRelease, query: Query, jobs: Jobs) -> pa.Table:
+    """Its texts that the query finds near. Their ids say whose they are, for two pools may use the same ones."""
+    prefix = f"{other.name}{_BETWEEN}"
+    if isinstance(other, Pool):
+        return other.candidates(query, jobs, prefix, other.out_of_reach())
+    return other.released(prefix).candidates(query, jobs)
 
 
 def _sign(batches: Iterable[pa.Table], minhash: MinHashConfig, path: Path, workers: int) -> int:
@@ -87,34 +103,11 @@ def _sign(batches: Iterable[pa.Table], minhash: MinHashConfig, path: Path, worke
                 "family": batch["family"],
                 "exact_digest": signed["exact_digest"],
                 "signature": signed["signature"],
-                "released": pa.array(np.zeros(len(batch), bool)),
+                "root_id": pa.nulls(len(batch), pa.string()),
             }
             writer.write_table(pa.table([columns[name] for name in _SIGNED.names], schema=_SIGNED).combine_chunks())
             size += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
     return size
-
-
-def _sketch(table: pa.Table, minhash: MinHashConfig) -> tuple[Any, pa.Array]:
-    """The band hashes (sorted) and exact digests of these texts: what pools are asked for."""
-    parts = []
-    for batch in table.to_batches():
-        flat = pc.list_flatten(batch["signature"]).to_numpy()
-        signatures = flat.reshape(len(batch), minhash.permutations)
-        parts.append(band_hashes(signatures[(signatures != np.uint32(2**32 - 1)).any(axis=1)], minhash).ravel())
-    return np.unique(np.concatenate(parts)), table["exact_digest"].combine_chunks()
-
-
-def _released(candidates: pa.Table) -> pa.Table:
-    """CANDIDATES of a pool as texts that stay. Their ids say the pool, for two pools may use the same ones."""
-    assert candidates.schema.names == CANDIDATES.names
-    ids = pc.binary_join_element_wise(candidates["pool"], candidates["doc_id"], _BETWEEN)
-    columns = {
-        **{name: candidates[name] for name in ("text", "exact_digest", "signature")},
-        "doc_id": ids,
-        "family": pa.nulls(len(candidates), pa.string()),
-        "released": pa.array(np.ones(len(candidates), bool)),
-    }
-    return pa.table([columns[name] for name in _SIGNED.names], schema=_SIGNED)
 
 
 def _with_pools(found: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from dedup.candidates import RARE_SHINGLES, candidate_groups, candidate_lists, join
+from dedup.jobs import Jobs
 
 
 def slow_components(size: int, edges: list[tuple[int, int]]) -> list[int]:
@@ -73,7 +74,8 @@ def members_of(lists: Any, row: int) -> list[list[int]]:
 
 def lists_of(bands: np.ndarray, sets: Any, judged: list[bool] | None = None) -> Any:
     wanted = np.ones(bands.shape[1], bool)
-    return candidate_lists(bands, wanted, sets, np.array(judged or [True] * bands.shape[1]), 2)
+    with Jobs(workers=2) as jobs:
+        return candidate_lists(bands, wanted, sets, np.array(judged or [True] * bands.shape[1]), jobs)
 
 
 @given(hnp.arrays(np.uint64, st.tuples(st.integers(1, 3), st.integers(1, 14)), elements=st.integers(0, 11)))
@@ -87,7 +89,8 @@ def test_lists_by_band_hold_those_that_agree(bands: np.ndarray) -> None:
 
 def test_who_is_not_wanted_stands_in_no_list() -> None:
     bands = np.zeros((1, 3), np.uint64)
-    lists = candidate_lists(bands, np.array([True, False, True]), sets_of([], [], []), np.ones(3, bool), 1)
+    with Jobs(workers=1) as jobs:
+        lists = candidate_lists(bands, np.array([True, False, True]), sets_of([], [], []), np.ones(3, bool), jobs)
     assert [members_of(lists, row) for row in range(3)] == [[[0, 2]], [], [[0, 2]]]
 
 

@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dedup import find_duplicates
-from dedup.contents import Block
-from dedup.facts import FactStreams, fact_streams, first_lacking, is_cut_off, missing
+from dedup.facts import FactStreams, facts_in, first_lacking, is_cut_off, missing
 from tests import duplicates_oracle as oracle
 
 FACT = np.uint64(1 << 63)
 
 
 def streams(*texts: str) -> FactStreams:
-    numbers = np.arange(len(texts))
-    return fact_streams([Block(numbers, numbers, pa.array(texts, pa.large_string()))], len(texts))
+    counts, *found = facts_in(pa.array(texts, pa.large_string()))
+    return FactStreams(*found, np.cumsum(counts) - counts, np.cumsum(counts))
 
 
 def written(text: str) -> list[tuple[str, bool]]:

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-import dedup.contents
+import dedup.agreement
 import dedup.sets
 from dedup import ResolveConfig, band_hashes, minhash_signatures
 from dedup.candidates import candidate_groups
+from dedup.jobs import MEMORY_BYTES, Jobs
 from dedup.resolve import Resolution, resolve
 from synth.digest import digest
 from tests import duplicates_oracle as oracle
@@ -95,7 +96,7 @@ def test_tables_that_differ_in_a_number_say_which(documents: pa.Table, found: Re
 def test_only_the_set_of_documents_decides(
     documents: pa.Table, found: Resolution, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, workers = documents, 2
+    table, workers, memory_bytes = documents, 2, MEMORY_BYTES
     if change == "order":
         table = documents.take(pa.array(np.random.default_rng(3).permutation(len(documents))))
     if change == "chunks":
@@ -105,11 +106,13 @@ def test_only_the_set_of_documents_decides(
     if change == "workers":
         workers = 1
     if change == "file":
-        monkeypatch.setattr(dedup.sets, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr("dedup.jobs._LEAST_BYTES", 0)
+        memory_bytes = 50_000  # four ranges of hashes for a band, a job for each text
     if change == "blocks":
-        monkeypatch.setattr(dedup.contents, "BLOCK_ROWS", 13)
+        monkeypatch.setattr(dedup.agreement, "BLOCK_ROWS", 13)
         monkeypatch.setattr(dedup.sets, "BLOCK_ROWS", 17)
-    again = resolve(table, workers=workers)
+    with Jobs(workers=workers, memory_bytes=memory_bytes) as jobs:
+        again = resolve(table, jobs=jobs)
     assert sorted_rows(again.duplicates) == sorted_rows(found.duplicates)
     assert again.boilerplate.equals(found.boilerplate)
 
@@ -121,7 +124,7 @@ def sorted_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def small_digest() -> str:
     documents = labelled(standard_passages(), 4, 120)
-    return digest(sorted_rows(resolve(documents, workers=2).duplicates))
+    return digest(sorted_rows(resolve(documents).duplicates))
 
 
 def test_verdicts_do_not_depend_on_the_hash_seed() -> None:

@@ -181,3 +181,15 @@ def test_long_lists_lose_no_more_than_they_should() -> None:
     ids = np.random.default_rng(5).permutation(len(table))
     shuffled = find_duplicates(table.take(pa.array(ids)), config)
     assert shuffled.sort_by("doc_id").equals(found.sort_by("doc_id"))
+
+
+def test_equal_sets_are_no_copies() -> None:
+    """Without digests, copies are looked for among texts with equal sets, and told by their digests."""
+    three, four = (" ".join(["the ford lies below the mill and above the weir"] * times) for times in (3, 4))
+    texts = {"a": three, "b": four, "c": four.upper(), "d": "", "e": "Oh!", "f": "oh"}
+    table = pa.table({"doc_id": list(texts), "text": list(texts.values())})
+    found = {row["doc_id"]: (row["partner_id"], row["reason"]) for row in find_duplicates(table).to_pylist()}
+    assert found["a"] == ("b", "near_duplicate")
+    assert found["c"] == ("b", "exact_duplicate")
+    assert found["f"] == ("e", "exact_duplicate")
+    assert found["b"] == found["d"] == found["e"] == (None, None)

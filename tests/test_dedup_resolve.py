@@ -19,7 +19,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import dedup.sets
 from dedup import (
     DUPLICATES,
     MinHashConfig,
@@ -32,6 +31,7 @@ from dedup import (
     word_shingles,
 )
 from dedup.candidates import candidate_groups
+from dedup.jobs import Jobs
 from dedup.sets import read_texts
 from dedup.signatures import EMPTY
 from synth.errors import IntegrityError, SourceError, SynthError
@@ -366,7 +366,8 @@ def test_what_matches_a_text_out_of_reach_is_unverified_and_stays(by: str) -> No
 def test_sketches_made_here_are_those_of_the_texts() -> None:
     texts = pa.array([*real_texts(20), "one two", "", None, "人工智能改变世界"], pa.large_string())
     table = pa.table({"doc_id": [f"d{at}" for at in range(len(texts))], "text": texts})
-    read = read_texts(table, MinHashConfig(), None, 2)
+    with Jobs(workers=2) as jobs:
+        read = read_texts(table, MinHashConfig(), jobs)
     expected = minhash_signatures(texts)
     assert (read.bands == band_hashes(expected).T).all()
     assert read.signed.tolist() == (expected != EMPTY).any(axis=1).tolist()
@@ -376,16 +377,17 @@ def test_sketches_made_here_are_those_of_the_texts() -> None:
     assert (read.sets.starts == offsets[:-1]).all() and (read.sets.ends == offsets[1:]).all()
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_characters_that_become_many_tokens_have_room(in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("memory_bytes", [1 << 32, 1])
+def test_characters_that_become_many_tokens_have_room(memory_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three bytes become six tokens: four times as many shingles as a text of that size has at most otherwise."""
-    monkeypatch.setattr(dedup.sets, "IN_MEMORY_BYTES", 1 << 20 if in_memory else 0)
+    monkeypatch.setattr("dedup.jobs._LEAST_BYTES", 0)
     squares = [chr(code) for code in range(0x3300, 0x3358)]
     texts = ["".join(random.Random(at).choices(squares, k=2000)) for at in range(3)]
     table = pa.table({"doc_id": ["a", "b", "c"], "text": texts})
-    sets = read_texts(table, MinHashConfig(), None, 1).sets
-    assert len(sets.hashes) > sum(len(text.encode()) for text in texts) // 2
-    assert (sets.hashes == shingle_sets(table["text"], 5)[0]).all()
+    with Jobs(workers=1, memory_bytes=memory_bytes) as jobs:
+        sets = read_texts(table, MinHashConfig(), jobs).sets
+        assert len(sets.hashes) > sum(len(text.encode()) for text in texts) // 2
+        assert (sets.hashes == shingle_sets(table["text"], 5)[0]).all()
 
 
 def table_of(**columns: Any) -> pa.Table:

@@ -142,6 +142,12 @@ def test_all_that_sign_needs_comes_at_once() -> None:
         assert found.shingle_counts.tolist() == [len(one) for one in sets_of(texts, 5)]
 
 
+def smallest(text: str) -> list[int]:
+    """Twelve shingles at most, of the lowest eighth of all hashes."""
+    hashes, _ = shingle_sets(pa.array([text], pa.large_string()), 5)
+    return [one for one in sorted(hashes.tolist()) if one < 2**61][:12]
+
+
 def test_the_step_signs_what_was_generated(tmp_path: Path) -> None:
     """Of a document that holds its passage, the rest; the definitions say what of it."""
     texts = [*TEXTS, "Passage.\n\nQuestion and answer that were made of it, five words and more."]
@@ -159,6 +165,7 @@ def test_the_step_signs_what_was_generated(tmp_path: Path) -> None:
             "shingle_count": len(word_shingles(text)),
             "text_bytes": len(text.encode()),
             "signature": by_datasketch(text, config.minhash).tolist(),
+            "shingle_sample": smallest(text),
         }
         for at, text in enumerate([*TEXTS, texts[-1][10:]])
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.duplicates_labelled import labelled, standard_passages
 from tests.test_dedup_policies import framed
 
 PER_KIND, TEMPLATE = 4, 120
+NEEDS_RAY = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 
 def documents_of(table: pa.Table) -> pa.Table:
@@ -128,3 +131,60 @@ def test_shingles_are_written_nowhere_that_is_published(documents: pa.Table, tmp
     assert sorted(tables) == ["boilerplate", "drops", "index", "verdicts"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["out"]
     assert pc.all(pc.is_valid(tables["verdicts"]["outcome"])).as_py()
+
+
+def halves_of(table: pa.Table) -> pa.Table:
+    """Of each document the middle half, as another one's."""
+    made = []
+    for row in table.to_pylist():
+        words = rows.part_text(row["text"], row["parts"], "generated").split()
+        text = " ".join(words[len(words) // 4 : 3 * len(words) // 4])
+        made.append({"doc_id": f"half-{row['id']}", "family": row["family"], "text": text})
+    return documents_of(pa.Table.from_pylist(made))
+
+
+def test_halves_of_released_documents_are_found(tmp_path: Path) -> None:
+    """Two waves: no band and no digest connects a half with its whole."""
+    passages = [
+        {"doc_id": f"p{at:03d}", "family": "f", "text": text} for at, text in enumerate(standard_passages()[:60])
+    ]
+    old = documents_of(pa.Table.from_pylist(passages))
+    first = inputs_of([old], tmp_path / "first")
+    _, tables = run(first, tmp_path / "a")
+    second = inputs_of([halves_of(old)], tmp_path / "second")
+    released = {
+        "released_index/1": tmp_path / "a/out/index.parquet",
+        "released_documents/0000": first["documents/0000"],
+    }
+    counts, found = run(second | released, tmp_path / "b")
+    assert counts.dropped.get("contained", 0) >= 0.9 * len(old)
+    assert {drop["partner_id"] for drop in found["drops"].to_pylist()} <= set(tables["index"]["doc_id"].to_pylist())
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, Counts, dict[str, pa.Table]]:
+    """1,300 documents, and what is said of them in one partition of at most 50,000."""
+    table = documents_of(labelled(standard_passages(), 26, 600))
+    assert len(table) > 1_000
+    folder = tmp_path_factory.mktemp("many")
+    return table, *run(inputs_of(parts_of(table, 50_000), folder / "in"), folder)
+
+
+HOW = ["threads-2", "threads-1", "processes-2", pytest.param("ray-2", marks=NEEDS_RAY)]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_partitions_of_500_and_of_50000_say_the_same(
+    many: tuple[pa.Table, Counts, dict[str, pa.Table]], tmp_path: Path, how: str
+) -> None:
+    """In another order too, whatever does the work, and in arrays that lie in files."""
+    table, counts, tables = many
+    shuffled = table.take(pa.array(random.Random(5).sample(range(len(table)), len(table))))
+    inputs = inputs_of(parts_of(shuffled, 500), tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    runner, _, workers = how.partition("-")
+    settings = resolve.DedupRun.model_validate({"runner": runner, "workers": int(workers), "memory_bytes": 1 << 26})
+    found = resolve.run(inputs, resolve.ResolveWork(), tmp_path / "out", settings)
+    assert found == counts
+    for name in ("drops", "verdicts", "boilerplate"):
+        assert rows.read_table(tmp_path / f"out/{name}.parquet").equals(tables[name]), name

@@ -2,21 +2,23 @@
 
 Inputs are tagged by the digest of their documents file: `documents/<tag>`, `generate_drops/<tag>`, `keep_drops/<tag>`,
 `signatures/<tag>`; for what is released `released_index/<n>`, the documents files it points to, `released_documents/<tag>`, and
-the boilerplate of earlier waves, `released_boilerplate/<n>`; for pools of others `pool_index/<name>` and, beside the key, where
-their texts lie: `pool/<name>`.
+the boilerplate of earlier waves and other releases, `released_boilerplate/<n>`; for releases of other recipes
+`release_index/<name>/<n>` and `release_documents/<name>/<tag>`; for pools of others `pool_index/<name>` and, beside the key,
+where their texts lie: `pool/<name>`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from pydantic import Field
 
 from dedup import (
     BOILERPLATE,
@@ -25,15 +27,23 @@ from dedup import (
     SHINGLE_VERSION,
     Resolution,
     ResolveConfig,
-    band_hashes,
 )
+from dedup.jobs import MEMORY_BYTES, Jobs, Runner
+from dedup.lookup import Query
 from dedup.resolve import resolve
+from flows.near import CANDIDATES, Released
 from flows.pools import Pool
 from synth import rows
+from synth.config import Config
+from synth.errors import RecipeError, fail
 from synth.step import Counts, Step
 
 _COMPARED = pa.schema([*rows.INDEX, ("text", pa.large_string()), ("family", pa.string()), ("root_id", pa.string())])
-POOL_MARK = "pool:"  # before the name of a pool and the id of a text in it
+_GIVEN = ("doc_id", "text", "family", "root_id", "exact_digest", "signature")  # to be compared
+_INDEXES = ("released_index/", "release_index/", "pool_index/")
+POOL_MARK = "pool:"  # before the name of a pool and the id of a text in it,
+RELEASE_MARK = "release:"  # and before the name of another release and the id of a document in it
+LEAST_MEMORY_BYTES = 1 << 26
 _REASONS = {
     "exact_duplicate": "has the words of the document that stays",
     "near_duplicate": "shares {jaccard:.0%} of their shingles with the document that stays",
@@ -52,6 +62,26 @@ _EVIDENCE = (
 )
 
 
+class DedupRun(Config):
+    """Where near-duplicates are looked for, and in how much memory: no verdict depends on it."""
+
+    runner: Runner = Field(
+        "threads", description="threads, processes, or ray: the cluster of RAY_ADDRESS, or one on this machine."
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="Jobs at the same time; 0: one for each processor.")
+    memory_bytes: Annotated[int, Field(ge=LEAST_MEMORY_BYTES)] = Field(
+        MEMORY_BYTES,
+        description="Memory that is planned with (default 4 GiB). Larger arrays lie in scratch files; beyond it, some hundreds "
+        "of bytes for each document.",
+    )
+
+    def check(self) -> None:
+        """RecipeError: Ray is asked for and not installed."""
+        if self.runner == "ray" and find_spec("ray") is None:
+            what = "run.dedup.runner: Ray is not installed"
+            raise fail(RecipeError, what, given="ray", allowed="threads, processes", do='pip install "synth[ray]"')
+
+
 class ResolveWork(ResolveConfig):
     """The thresholds and the bands, and the versions of what is compared."""
 
@@ -59,28 +89,36 @@ class ResolveWork(ResolveConfig):
     shingle_version: int = SHINGLE_VERSION
     facts_version: int = FACTS_VERSION
     pools: tuple[str, ...] = ()  # digests of the indexes of pools, in the order of their names
+    releases: tuple[str, ...] = ()  # other recipes, and other releases that are named by their number
+    out_of_reach: dict[str, tuple[str, ...]] = Field({})  # by pool files that cannot be read; in the key, in no policy
 
 
-def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path) -> Counts:
+def run(inputs: Mapping[str, Path], config: ResolveWork, out: Path, how: DedupRun | None = None) -> Counts:
     """Out: drops, verdicts (both with the survivor and the exact similarity), index (the survivors, for later waves),
     boilerplate (what this wave adds to the lists of earlier ones)."""
-    wave = _wave(inputs)
-    released = pa.concat_tables([_released_candidates(inputs, wave, config), _pool_candidates(inputs, wave, config)])
+    how = how or DedupRun()
     known = rows.read_tables([path for _, path in tags(inputs, "released_boilerplate")], BOILERPLATE)
-    found = resolve(_joined(wave, released), config, boilerplate=known, folder=out.parent)
-    verdicts = found.duplicates
+    with Jobs(out.parent, how.workers or None, how.runner, how.memory_bytes) as jobs:
+        paths = _wave(inputs, jobs)
+        wave = jobs.tables(paths, _COMPARED)
+        compared = jobs.chosen(wave, _GIVEN)
+        asks = any(name.startswith(_INDEXES) for name in inputs)
+        released = partial(_near, inputs, config, jobs) if asks else None
+        found = resolve(compared, config, jobs, boilerplate=known, released=released)
+        verdicts = found.duplicates
+        kept_ids = verdicts.filter(verdicts["keep"])["doc_id"]
+        index = wave.select(rows.INDEX.names)
+        survivors = index.filter(pc.is_in(index["doc_id"], value_set=kept_ids.combine_chunks())).sort_by("doc_id")
     dropped = verdicts.filter(pc.invert(verdicts["keep"]))
-    kept_ids = verdicts.filter(verdicts["keep"])["doc_id"]
-    survivors = wave.filter(pc.is_in(wave["doc_id"], value_set=kept_ids.combine_chunks()))
     rows.write_table(_drops(dropped, config), out / "drops.parquet")
     rows.write_table(_verdicts(verdicts), out / "verdicts.parquet")
-    rows.write_table(survivors.select(rows.INDEX.names).sort_by("doc_id"), out / "index.parquet")
+    rows.write_table(survivors, out / "index.parquet")
     rows.write_table(found.boilerplate, out / "boilerplate.parquet")
     return Counts(
         items=len(verdicts),
         kept=len(survivors),
         dropped=_count(dropped, "reason"),
-        notes={**_notes(found), "released_candidates": len(released)},
+        notes={**_notes(found), "released_candidates": found.released},
     )
 
 
@@ -114,74 +152,53 @@ def undropped(inputs: Mapping[str, Path], tag: str, kinds: tuple[str, ...], ids:
     return pc.invert(pc.is_in(ids, value_set=values))
 
 
-def _wave(inputs: Mapping[str, Path]) -> pa.Table:
-    """Signatures and generated texts of the wave's documents without an earlier drop."""
-    tables = []
+def _wave(inputs: Mapping[str, Path], jobs: Jobs) -> list[Path]:
+    """Arrow files (_COMPARED) of the wave's documents without an earlier drop, one for each partition."""
+    spans, outs = [], []
     for tag, path in tags(inputs, "documents"):
-        documents = rows.read_table(path, ["id", "text", "parts", "family", "root_id"])
-        signatures = rows.read_table(inputs[f"signatures/{tag}"])
-        places = {
-            **_compared(documents),
-            "file_tag": pa.array([tag] * len(documents), pa.string()),
-            "row": pa.array(range(len(documents)), pa.int64()),
-        }
-        full = pa.table({**{name: signatures[name] for name in signatures.column_names}, **places})
-        tables.append(full.filter(undropped(inputs, tag, ("generate_drops", "keep_drops"), documents["id"])))
-    return pa.concat_tables([_COMPARED.empty_table(), *(table.select(_COMPARED.names) for table in tables)])
+        outs.append(jobs.path())
+        drops = [inputs[f"{kind}/{tag}"] for kind in ("generate_drops", "keep_drops")]
+        spans.append([str(one) for one in (tag, path, inputs[f"signatures/{tag}"], *drops, outs[-1])])
+    for _ in jobs.each(gather, spans):
+        pass
+    return outs
 
 
-def _compared(documents: pa.Table) -> dict[str, pa.Array]:
-    """What of documents is compared: what a model wrote, beside the family and the root."""
-    return {"text": rows.generated_texts(documents), "family": documents["family"], "root_id": documents["root_id"]}
+def gather(tag: str, documents: str, signatures: str, generate_drops: str, keep_drops: str, out: str) -> int:
+    """The job: writes signatures and generated texts of one partition's documents to an Arrow file; how many they are."""
+    held = rows.read_table(Path(documents), ["id", "text", "parts", "family", "root_id"])
+    signed = rows.read_table(Path(signatures))
+    drops = {"generate_drops/": Path(generate_drops), "keep_drops/": Path(keep_drops)}
+    columns = {
+        **{name: signed[name] for name in signed.column_names},
+        "text": rows.generated_texts(held),
+        "family": held["family"],
+        "root_id": held["root_id"],
+        "file_tag": _repeated(tag, len(held)),
+        "row": pa.array(range(len(held)), pa.int64()),
+    }
+    full = pa.table([columns[name] for name in _COMPARED.names], schema=_COMPARED)
+    left = full.filter(undropped(drops, "", ("generate_drops", "keep_drops"), held["id"]))
+    with pa.OSFile(out, "wb") as sink, pa.ipc.new_file(sink, _COMPARED) as writer:
+        writer.write_table(left)
+    return len(left)
 
 
-def _released_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: ResolveConfig) -> pa.Table:
-    """Of what is released, only what shares a band or an exact digest with the wave: just their texts are read."""
-    index = rows.read_tables([path for _, path in tags(inputs, "released_index")], rows.INDEX)
-    if not len(index) or not len(wave):
-        return _COMPARED.empty_table()
-    long = wave.filter(pc.greater(wave["shingle_count"], 0))  # texts too short for a shingle share a signature, no more
-    shared_N = np.isin(_bands(index, config), _bands(long, config)).any(axis=1)
-    shared_N &= np.asarray(pc.greater(index["shingle_count"], 0))
-    equal_N = np.asarray(pc.is_in(index["exact_digest"], value_set=wave["exact_digest"].combine_chunks()))
-    candidates = index.filter(pa.array(shared_N | equal_N))
-    tables = [_with_texts(candidates, tag, path) for tag, path in tags(inputs, "released_documents")]
-    return pa.concat_tables([_COMPARED.empty_table(), *tables])
-
-
-def _pool_candidates(inputs: Mapping[str, Path], wave: pa.Table, config: ResolveConfig) -> pa.Table:
-    """The same of pools. Their texts stay, and are named `pool:<name>:<id>`."""
-    long = wave.filter(pc.greater(wave["shingle_count"], 0))
-    bands = np.unique(_bands(long, config)) if len(long) else np.empty(0, np.uint64)
-    tables = [_COMPARED.empty_table()]
-    for name, index in tags(inputs, "pool_index"):
-        near = Pool.read(name, inputs[f"pool/{name}"], index).candidates(bands, wave["exact_digest"].combine_chunks())
-        ids = pc.binary_join_element_wise(f"{POOL_MARK}{name}", near["doc_id"], ":")
-        near = near.set_column(near.schema.get_field_index("doc_id"), "doc_id", ids)
-        for column in ("family", "root_id"):
-            near = near.append_column(column, pa.nulls(len(near), pa.string()))
-        tables.append(near.select(_COMPARED.names))
-    return pa.concat_tables(tables)
-
-
-def _bands(table: pa.Table, config: ResolveConfig) -> NDArray[np.uint64]:
-    flat: NDArray[np.uint32] = pc.list_flatten(table["signature"]).to_numpy()
-    return band_hashes(flat.reshape(len(table), config.minhash.permutations), config.minhash)
-
-
-def _with_texts(candidates: pa.Table, tag: str, path: Path) -> pa.Table:
-    mine = candidates.filter(pc.equal(candidates["file_tag"], tag))
-    documents = rows.read_table(path, ["text", "parts", "family", "root_id"]).take(mine["row"])
-    for name, column in _compared(documents).items():
-        mine = mine.append_column(name, column)
-    return mine
-
-
-def _joined(wave: pa.Table, released: pa.Table) -> pa.Table:
-    names = ["doc_id", "text", "family", "root_id", "exact_digest", "signature"]
-    old = released.select(names).append_column("released", pa.array([True] * len(released), pa.bool_()))
-    new = wave.select(names).append_column("released", pa.array([False] * len(wave), pa.bool_()))
-    return pa.concat_tables([old, new])
+def _near(inputs: Mapping[str, Path], config: ResolveWork, jobs: Jobs, query: Query) -> pa.Table:
+    """Of what is released, here and in other releases, and of pools, what the query finds near. Texts of others are named
+    `release:<recipe>-<number>:<id>` and `pool:<name>:<id>`."""
+    own = dict(tags(inputs, "released_documents"))
+    found = [Released([path for _, path in tags(inputs, "released_index")], own).candidates(query, jobs)]
+    names = {tag.partition("/")[0] for tag, _ in tags(inputs, "release_index")}
+    for name in sorted(names):
+        index = [path for _, path in tags(inputs, f"release_index/{name}")]
+        held = {tag.partition("/")[2]: path for tag, path in tags(inputs, f"release_documents/{name}")}
+        found.append(Released(index, held, f"{RELEASE_MARK}{name}:").candidates(query, jobs))
+    for name, path in tags(inputs, "pool_index"):
+        pool = Pool.read(name, inputs[f"pool/{name}"], path)
+        lost = config.out_of_reach.get(name, ())
+        found.append(pool.candidates(query, jobs, f"{POOL_MARK}{name}:", lost))
+    return jobs.joined_tables([CANDIDATES.empty_table(), *found])
 
 
 def _drops(dropped: pa.Table, config: ResolveConfig) -> pa.Table:
@@ -240,4 +257,9 @@ def _repeated(value: str, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value), count)
 
 
-STEP = Step("resolve", 3, ResolveWork, run)
+def step(how: DedupRun) -> Step[ResolveWork]:
+    """The step, with its work done where `how` says."""
+    return Step("resolve", 4, ResolveWork, partial(run, how=how))
+
+
+STEP = step(DedupRun())

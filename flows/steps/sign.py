@@ -1,4 +1,4 @@
-"""Sign: MinHash signatures and the exact digest of every document's generated parts. No thresholds here."""
+"""Sign: MinHash signature, sampled shingles and exact digest of every document's generated parts. No thresholds here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(inputs: Mapping[str, Path], config: SignWork, out: Path) -> Counts:
     """Input: documents. Out: signatures."""
     documents = rows.read_table(inputs["documents"], ["id", "text", "parts"])
     generated = rows.generated_texts(documents)
-    signatures_NP, shingle_counts, digests = sketches(generated, config.minhash)
+    signatures_NP, shingle_counts, digests, samples = sketches(generated, config.minhash)
     offsets = np.arange(len(documents) + 1, dtype=np.int32) * config.minhash.permutations
     columns = {
         "doc_id": documents["id"],
@@ -35,6 +35,7 @@ def run(inputs: Mapping[str, Path], config: SignWork, out: Path) -> Counts:
         "shingle_count": pa.array(shingle_counts),
         "text_bytes": pc.binary_length(generated).cast(pa.int64()),
         "signature": pa.ListArray.from_arrays(pa.array(offsets), pa.array(signatures_NP.ravel())),
+        "shingle_sample": samples,
     }
     rows.write_table(pa.table(columns, schema=rows.SIGNATURE), out / "signatures.parquet")
     return Counts(items=len(documents), kept=len(documents))
@@ -45,4 +46,4 @@ def warm(config: SignWork) -> None:
     sketches(pa.array(["Every river is older than the towns along it."], pa.large_string()), config.minhash)
 
 
-STEP = Step("sign", 2, SignWork, run)
+STEP = Step("sign", 3, SignWork, run)

@@ -41,6 +41,7 @@ import numpy as np
 import pyarrow as pa
 
 from dedup import ResolveConfig, word_shingles
+from dedup.jobs import Jobs
 from dedup.resolve import resolve
 from tests import duplicates_oracle as oracle
 from tests.benchmarks.documentation import documentation
@@ -50,6 +51,12 @@ _PERMUTATIONS, _BANDS, _ROWS = 112, 14, 8
 _COPIES = 10  # one in so many documents is an edited copy
 _PLAIN = re.compile(r"[a-z]{4,}")
 Finder = Callable[[pa.Table], set[str]]
+
+
+def resolved(table: pa.Table, workers: int, folder: Path | None = None) -> Any:
+    """What `resolve` finds on so many threads."""
+    with Jobs(folder, workers) as jobs:
+        return resolve(table, jobs=jobs)
 
 
 class Components:
@@ -238,17 +245,17 @@ def speed(arguments: argparse.Namespace) -> None:
     copies = table_of([table["text"][0].as_py()] * half)
     different = table.slice(0, half)
     template = table_of(_template(table["text"][0].as_py(), half))
-    resolve(few, workers=2)  # compiled now
+    resolved(few, 2)  # compiled now
     print(
         f"{len(table)} documents, {table['text'].nbytes / 1e6:.0f} MB; datasketch over {len(few)} of them, per document"
     )
     runs: dict[str, tuple[int, Callable[[], object]]] = {
-        "synth, one thread": (len(table), lambda: resolve(table, workers=1)),
-        "synth, two threads": (len(table), lambda: resolve(table, workers=2)),
+        "synth, one thread": (len(table), lambda: resolved(table, 1)),
+        "synth, two threads": (len(table), lambda: resolved(table, 2)),
         "datasketch": (len(few), lambda: by_datasketch(few)),
-        "copies of one text": (half, lambda: resolve(copies, workers=1)),
-        "one template": (half, lambda: resolve(template, workers=1)),
-        "different texts": (half, lambda: resolve(different, workers=1)),
+        "copies of one text": (half, lambda: resolved(copies, 1)),
+        "one template": (half, lambda: resolved(template, 1)),
+        "different texts": (half, lambda: resolved(different, 1)),
     }
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(arguments.rounds):
@@ -355,10 +362,10 @@ def alone(arguments: argparse.Namespace) -> None:
 
     with pa.memory_map(arguments.path) as source:
         table = pa.ipc.open_file(source).read_all()
-        resolve(table.slice(0, 500), workers=2)  # compiled now
+        resolved(table.slice(0, 500), 2)  # compiled now
         threading.Thread(target=watch, daemon=True).start()
         before, cpu = time.perf_counter(), time.process_time()
-        found = resolve(table, workers=2, folder=Path(arguments.path).parent).duplicates
+        found = resolved(table, 2, Path(arguments.path).parent).duplicates
         after, cpu = time.perf_counter() - before, time.process_time() - cpu
         done.set()
     reasons = {str(one["values"]): one["counts"] for one in found["reason"].value_counts().to_pylist()}
