@@ -1,15 +1,16 @@
 # make run    sets up .venv and runs the quickstart      make check  ruff and mypy --strict
 # make test   sets up .venv and passes the tests         make test-kill  every kill point, not a sample (long)
+# make tour   runs the README's tour and compares
 # make test-vllm  sets up .venv-vllm (4 GB) and passes the tests that need a real vLLM, on the CPU
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 VLLM_PIP := .venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: run test test-soak test-kill test-vllm check bench-engine bench-filters clean
+.PHONY: run test tour test-ray test-schedule test-soak test-kill test-vllm check bench-engine bench-filters clean
 
 run: .venv/run.done
-	$(BIN)/synth run flows/recipes/quickstart.toml
+	$(BIN)/synth run quickstart
 
 test: .venv/test.done
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -24,6 +25,16 @@ check: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+tour: .venv/test.done # the README's commands as a newcomer would give them: about 8 minutes
+	$(BIN)/python -m tests.tour
+
+test-ray: .venv/test.done # near-duplicate removal on a local Ray
+	$(PIP) --editable ".[ray]"
+	$(BIN)/python -m pytest -W ignore -k ray tests/test_dedup_jobs.py tests/test_dedup_step.py
+
+test-schedule: .venv/test.done # a served deployment, killed and taken up: about two minutes
+	$(BIN)/python -m pytest tests/test_deploy.py -m schedule
 
 test-soak: .venv/test.done # 200,000 asks in a storm of faults, a hundred kills: about 7 minutes
 	$(BIN)/python -m pytest tests/soak -m soak -s
@@ -65,6 +76,7 @@ bench-filters: .venv/test.done # filters and near-duplicate removal against thei
 	$(BIN)/python -m tests.benchmarks.dedup speed
 	$(BIN)/python -m tests.benchmarks.dedup quality
 	$(BIN)/python -m tests.benchmarks.dedup scale
+	$(BIN)/python -m tests.benchmarks.lookup
 
 clean:
 	rm -rf .venv .venv-vllm corpus build *.egg-info

@@ -16,7 +16,7 @@ from synth.errors import SourceError, UserError, fail
 from synth.sources_columns import Columns, not_utf8, utf8_fault
 from synth.sources_readers import first_keys, read_jsonl, read_parquet
 
-JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json")
+JSON_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".json")
 SUFFIXES = (".parquet", *JSON_SUFFIXES, ".txt")
 GOOD_WORDS = ("hq", "good", "positive", "kept", "1", "true", "yes")  # labels that need no explanation
 _FLAGS = {"columns.text": "--text", "columns.root_id": "--root", "columns.label": "--label"}

@@ -1,25 +1,17 @@
-"""What a person sees: one live line while it runs (plain lines when nobody watches), the closing table at the end."""
+"""What a person sees of a run: the line that says how far it is, the closing table at the end. Every command imports it."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.live import Live
 
-from flows.recipe import Recipe
-from synth.driver import Manifest, Work
-from synth.engine.engine import Stats
-
-_LIVE_SECONDS = 0.5
-_PLAIN_SECONDS = 10.0
+_SEPARATOR = " · "
+_DAY_HOURS = 48
 _PIPE_WIDTH = 1000
 QUESTIONS = (
     "SELECT family, count(*) AS kept, sum(written_tokens) AS tokens FROM kept GROUP BY family ORDER BY family",
@@ -39,83 +31,73 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
-class Display:
-    """Collects what is done and shows it. Use as a context manager around the run."""
-
-    def __init__(self, recipe: Recipe, stats: Stats, live: bool) -> None:
-        self._recipe = recipe
-        self._stats = stats
-        self._console = Console(stderr=True)
-        self._tty = live and self._console.is_terminal
-        self._quiet = not live
-        self._seen: set[str] = set()
-        self._items: Counter[str] = Counter()
-        self._kept: Counter[str] = Counter()
-        self._stop = threading.Event()
-        self._began = time.monotonic()
-        self._stage = "starting"
-
-    def on_object(self, work: Work, manifest: Manifest) -> None:
-        """Hear of an object that was made or found."""
-        if manifest.place in self._seen:
-            return
-        self._seen.add(manifest.place)
-        self._items[manifest.step] += manifest.counts["items"]
-        self._kept[manifest.step] += manifest.counts["kept"]
-        self._stage = {"ingest": "seeds are cut", "resolve": "shards", "shards": "audit", "audit": "release"}.get(
-            manifest.step, self._stage if self._stage not in ("starting", "seeds are cut") else "generate"
-        )
-
-    def __enter__(self) -> Display:
-        target = self._live if self._tty else self._plain
-        self._thread = threading.Thread(target=target, name="display", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _live(self) -> None:
-        with Live(console=self._console, refresh_per_second=4, transient=True) as live:
-            while not self._stop.wait(_LIVE_SECONDS):
-                live.update(self.line())
-
-    def _plain(self) -> None:
-        while not self._stop.wait(_PLAIN_SECONDS):
-            if not self._quiet:
-                say(self.line())
-
-    def line(self) -> str:
-        """One dense line: how far, how many, how fast, how long still."""
-        stats = self._stats
-        elapsed = time.monotonic() - self._began
-        parts = [f"{_clock(elapsed)} {self._recipe.name}: {self._stage}"]
-        expected = self._expected()
-        if stats.seeds:
-            parts.append(f"documents {stats.seeds_done:,}/~{max(expected, stats.seeds):,}")
-        if self._items["score"] and "keep" in self._items:
-            parts.append(f"kept {self._kept['keep'] / self._items['score']:.0%}")
-        if stats.first_send:
-            asking = max(1e-9, time.monotonic() - stats.first_send)
-            parts.append(f"{stats.completion_tokens / asking:,.0f} tokens/s, {stats.in_flight} in flight")
-            left = max(expected, stats.seeds) - stats.seeds_done
-            if stats.seeds_done and left:
-                parts.append(f"~{_clock(left * asking / stats.seeds_done)} left")
-        if stats.faults:
-            parts.append(f"{stats.faults} faults")
-        return " · ".join(parts)
-
-    def _expected(self) -> int:
-        """Seeds that are left after the screen, times the shares of the families. Those with weights share one among them."""
-        weighed = any(family.weight is not None for family in self._recipe.families)
-        shares = sum(family.share for family in self._recipe.families if family.weight is None)
-        return round(self._kept["screen"] * (shares + weighed))
+def usd_text(dollars: float) -> str:
+    """$0, $0.0042, $12.40, $1,234"""
+    if not dollars:
+        return "$0"
+    if dollars < 0.0001:
+        return "under $0.0001"
+    return f"${dollars:,.4f}" if dollars < 1 else f"${dollars:,.2f}" if dollars < 1000 else f"${dollars:,.0f}"
 
 
-def _clock(seconds: float) -> str:
+def paid_text(value: Mapping[str, Any]) -> str:
+    """What was paid, of a value with `usd` and `unpriced_models`: a price of nothing is not shown where none is given."""
+    unpriced = "no price in " + ", ".join(f"[run.models.{name}]" for name in value["unpriced_models"])
+    if not value["usd"] and value["unpriced_models"]:
+        return unpriced
+    paid = f"{usd_text(value['usd'])} by the recipe's prices"
+    return f"{paid} ({unpriced})" if value["unpriced_models"] else paid
+
+
+def progress_line(name: str, value: Mapping[str, Any], width: int | None = None) -> str:
+    """One dense line: how far, what is kept, how fast, what it costs, how long still, who is slow. Of a narrow one the parts
+    that say least are left out."""
+    parts = [(rank, text) for rank, text in _parts(name, value) if text]
+    while width and len(parts) > 1 and len(_SEPARATOR.join(text for _, text in parts)) > width:
+        parts.remove(max(parts, key=lambda part: part[0]))
+    line = _SEPARATOR.join(text for _, text in parts)
+    return line if not width or len(line) <= width else line[: width - 1] + "…"
+
+
+def _parts(name: str, value: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Each with a rank: the highest is left out first."""
+    documents = value["documents"]
+    yield 0, f"{clock(value['elapsed_seconds'])} {name}: {value['stage']}"
+    if documents["expected"]:
+        yield 1, f"documents {documents['done']:,}/~{documents['expected']:,}"
+    if value["kept_share"] is not None:
+        yield 4, f"kept {value['kept_share']:.0%}"
+    if value["tokens_per_second"] is not None and value["in_flight"]:
+        yield 3, f"{value['tokens_per_second']:,.0f} tokens/s"
+    if value["in_flight"]:
+        yield 7, f"{value['in_flight']:,} in flight"
+    if value["usd"] is not None:
+        expected = value["usd_expected"]
+        yield 3, usd_text(value["usd"]) + (f" of ~{usd_text(expected)}" if expected and expected > value["usd"] else "")
+    if value["seconds_left"]:
+        yield 2, f"~{clock(value['seconds_left'])} left"
+    yield 6, endpoints_text(value["endpoints"])
+    yield 5, f"{value['faults']:,} faults" if value["faults"] else ""
+
+
+def endpoints_text(endpoints: Sequence[Mapping[str, Any]]) -> str:
+    """Those that do not answer, else of several the slowest by time per answer."""
+    absent = [f"{one['name']} {one['state']}" for one in endpoints if one["state"] not in ("up", "not started")]
+    if absent:
+        return ", ".join(absent[:2]) + (f" and {len(absent) - 2} more" if len(absent) > 2 else "")
+    timed = [one for one in endpoints if one["seconds_per_answer"] is not None]
+    if len(timed) < 2:
+        return ""
+    slowest = max(timed, key=lambda one: one["seconds_per_answer"])
+    return f"slowest {slowest['name']} {slowest['seconds_per_answer']:,.1f} s/answer"
+
+
+def clock(seconds: float) -> str:
+    """0:07, 12:31, 1:02:03, 3 d 04:05"""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= _DAY_HOURS:
+        return f"{hours // 24} d {hours % 24:02d}:{minutes:02d}"
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
@@ -168,7 +150,7 @@ def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         )
     facts.extend(_contamination(summary["contamination"]))
     facts.append(("near-duplicates", f"{summary['clusters']:,} clusters"))
-    facts.append(("cost", f"${summary['usd']:,.4f} by the recipe's prices"))
+    facts.append(("cost", paid_text(summary)))
     for shard in summary["shards"]:
         facts.append(
             (f"{shard['split']} shard", f"{shard['path']} ({shard['rows']:,} rows, {shard['bytes'] / 1e6:.2f} MB)")

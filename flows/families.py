@@ -30,7 +30,7 @@ def load_family(name: str, file: str | None) -> Spec[Family]:
     its documents again.
     """
     if file is None:
-        return families.get(name)
+        return families.get(name, f"families.{name}")
     spec = family_in(Path(file), f"families.{name}.file", "paths start at the recipe's folder")
     if spec.name != name:
         raise fail(

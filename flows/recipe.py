@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PrivateAttr, StringConstraints
 
 from dedup import ResolveConfig
 from filters.decontamination import DecontaminationConfig
 from filters.pii_policy import PiiConfig
+from flows.notify import NotifyConfig
+from flows.places import places
+from flows.recipe_files import Merged, read_recipe
 from flows.steps.generate import FamilyConfig
 from flows.steps.ingest import IngestConfig
 from flows.steps.keep import KeepConfig
+from flows.steps.resolve import DedupRun
 from flows.steps.score import ScoreConfig
 from flows.steps.scoring import columns_of, trained_rule
 from flows.steps.screen import ScreenConfig
 from flows.steps.train import QualityConfig
 from shards import ShardConfig
 from synth.audit.audit import AuditConfig
-from synth.config import Config, load_toml, nearest, parse
+from synth.config import Config, nearest, parse
 from synth.engine.budget import Budget
 from synth.engine.roles import ModelConfig, ModelRun, RoleConfig
 from synth.errors import RecipeError, fail
@@ -32,8 +37,14 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 class RunConfig(Config):
     """How to run: nothing here changes a single byte of what is made."""
 
-    home: str | None = Field(None, description="The home folder; --home and SYNTH_HOME go before it; default ./corpus.")
-    scratch: str | None = Field(None, description="Local folder for work in progress; default HOME/scratch.")
+    home: str | None = Field(
+        None,
+        description="The home: a folder or s3://bucket/prefix; --home and SYNTH_HOME go before it; default ./corpus.",
+    )
+    scratch: str | None = Field(
+        None,
+        description="Local folder for work in progress; default HOME/scratch, of a home on S3 in its local mirror.",
+    )
     workers: int = Field(2, ge=1, description="Lots worked on at the same time.")
     open_partitions: int = Field(
         8, ge=1, description="Partitions (of one family) that ask models at the same time: enough that none waits."
@@ -44,8 +55,17 @@ class RunConfig(Config):
         0.02, ge=0, le=1, description="Share of a partition's seeds on which a family's code may fail."
     )
     grace_seconds: float = Field(20.0, ge=0, description="After Ctrl-C: time for answers in flight to arrive.")
+    upload_seconds: float = Field(
+        60.0,
+        ge=1,
+        description="A home on S3: how often answers of open partitions are copied up. Another machine can go on from there.",
+    )
     models: dict[str, ModelRun] = Field({}, description="Where and how each model runs, and its price.")
     budget: Budget = Field(Budget(), description="What one run may spend, and when there is enough.")
+    dedup: DedupRun = Field(DedupRun(), description="Where near-duplicates are looked for, and in how much memory.")
+    notify: NotifyConfig = Field(
+        NotifyConfig(), description="Whom to tell of a release, a failed gate, a failure: a command or a URL."
+    )
 
 
 class DedupConfig(ResolveConfig):
@@ -53,8 +73,9 @@ class DedupConfig(ResolveConfig):
 
     against: tuple[str, ...] = Field(
         (),
-        description="Folders made by `synth index`: pools of other texts, relative to the recipe's folder. Their texts stay; a "
-        "document that one of them covers is dropped.",
+        description="What else is compared with, relative to the recipe's folder: pools of other texts (folders made by `synth "
+        "index`), and releases of other recipes (HOME#RECIPE: the newest; or a release's file). Their texts stay; a document "
+        "that one of them covers is dropped.",
     )
 
 
@@ -88,49 +109,27 @@ class Recipe(Screened):
     shards: ShardConfig = Field(ShardConfig(), description="What the trainer gets.")
     audit: AuditConfig = Field(AuditConfig(), description="Limits of the checks before a release.")
     run: RunConfig = Field(RunConfig(), description="How to run; never hashed.")
+    _merged: Merged | None = PrivateAttr(None)
+
+    @property
+    def merged(self) -> Merged | None:
+        """The files that it was read from, as one value; None for a recipe that was made in another way."""
+        return self._merged
+
+    def naming_files(self) -> AbstractContextManager[None]:
+        """Where several files make the recipe, a RecipeError says in which of them a field stands."""
+        return self._merged.naming_files() if self._merged else nullcontext()
 
 
 def load(path: Path, assignments: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe; `assignments` are `--set` values. Raises RecipeError with every fault it finds."""
-    value = load_toml(path, assignments)
-    anchor(value, path.absolute().parent)
-    recipe = parse(Recipe, value)
-    _check_names(recipe)
+    """Read and check a recipe, or a bundled one by its name; `assignments` are `--set` values. Raises RecipeError with every
+    fault it finds."""
+    merged = read_recipe(path, assignments)
+    with merged.naming_files():
+        recipe = parse(Recipe, merged.value, elsewhere=places)
+        _check_names(recipe)
+    recipe._merged = merged
     return recipe
-
-
-def anchor(value: dict[str, Any], base: Path) -> None:
-    """Paths of model files start from the recipe's folder, as those of sources do. Wrong shapes are left to `parse`."""
-    steps = [table for step in ("screen", "score") for table in _tables([value], step)]
-    rules = [*_tables(steps, "rules"), *_tables(steps, "more_rules")]
-    for table in [*_tables(rules, "options"), *_tables(_tables([value], "models"), None)]:
-        for name in ("path", "weights"):
-            if (
-                isinstance(table.get(name), str)
-                and table[name].endswith((".gguf", ".bin", ".ftz"))
-                and "/" in table[name]
-            ):
-                table[name] = str(base / table[name])
-    for benchmark in _tables([*_tables(rules, "options"), *_tables([value], "decontamination")], "benchmarks"):
-        if isinstance(benchmark.get("path"), str):
-            benchmark["path"] = str(base / benchmark["path"])
-    for table in _tables([value], "quality"):
-        for name in ("positives", "negatives"):
-            if isinstance(table.get(name), list):
-                table[name] = [str(base / one) if isinstance(one, str) else one for one in table[name]]
-    for table in _tables([value], "dedup"):
-        if isinstance(table.get("against"), list):
-            table["against"] = [str(base / one) if isinstance(one, str) else one for one in table["against"]]
-    for family in _tables([value], "families"):
-        if isinstance(family.get("file"), str):
-            family["file"] = str(base / family["file"])
-
-
-def _tables(tables: list[dict[str, Any]], name: str | None) -> list[dict[str, Any]]:
-    """The tables found under `name` (None: under every name) of each table, lists of tables opened."""
-    found = [inner for table in tables for key, inner in table.items() if name in (None, key)]
-    opened = [item for inner in found for item in (inner if isinstance(inner, list) else [inner])]
-    return [item for item in opened if isinstance(item, dict)]
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -149,7 +148,7 @@ def _check_names(recipe: Recipe) -> None:
             raise fail(RecipeError, f"{what}: given twice", given=", ".join(twice), allowed="each name once")
 
 
-def _known(where: str, name: str, known: Mapping[str, Any], table: str) -> None:
+def _known(where: str, name: str, known: Mapping[str, object], table: str) -> None:
     if name not in known:
         raise fail(
             RecipeError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from flows.recipe_files import recipe_file
 from flows.session import Session
 from synth import rows
 from synth.engine.engine import Engine
@@ -33,7 +35,7 @@ class RunRecord:
         self._store = store
         self._session = session
         self._started_at = datetime.now(UTC)
-        self._recipe_text = recipe_path.read_text(encoding="utf-8")
+        self._recipe_text = recipe_file(recipe_path).read_text(encoding="utf-8")
         self.folder = f"runs/{session.run_id}"
 
     def write(self) -> None:
@@ -48,7 +50,7 @@ class RunRecord:
             "policy": session.policy,
             "pinned_release": session.pinned.number if session.pinned else None,
             "started_at": self._started_at.isoformat(timespec="seconds"),
-            "home": str(self._store.root),
+            "home": self._store.name,
             "models": self._price_card(),
             "objects": {step: sorted(places) for step, places in sorted(session.made.items())},
         }
@@ -67,8 +69,9 @@ class RunRecord:
         """How it ended, with the engine's sessions."""
         self.write()
         sessions = rows.table(engine.sessions() if engine else [], rows.ENGINE_SESSION)
-        folder = self._store.local(self.folder)
-        rows.write_table(sessions, folder / "sessions.parquet")
+        with tempfile.TemporaryDirectory() as scratch:
+            rows.write_table(sessions, Path(scratch) / "sessions.parquet")
+            self._store.replace(f"{self.folder}/sessions.parquet", (Path(scratch) / "sessions.parquet").read_bytes())
         value = {
             "outcome": outcome,
             "run": self._session.run_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,17 +17,20 @@ from typing import Any
 import orjson
 import pyarrow.compute as pc
 
+from flows.acceptance import accepted_checks, failures, refuse
+from flows.against import refuse_itself
+from flows.display import say
 from flows.recipe import Recipe
+from flows.retracted import Retracted, tombstones_of
 from flows.steps import train
-from flows.steps.audit import stops_release
 from flows.steps.generate import Maker
 from flows.works import Chain, Works
 from synth import releases, rows
 from synth.digest import file_sha256, short
 from synth.driver import Driver, File, Manifest, Work
-from synth.errors import GateError, RecipeError, fail
+from synth.errors import RecipeError, fail
 from synth.releases import Release
-from synth.sources import source_files
+from synth.sources import Source, check_files, files_waiting, source_files
 from synth.store import Store
 
 
@@ -46,6 +49,8 @@ class Session:
     made: dict[str, set[str]] = field(default_factory=dict)  # step -> objects this run made or used
     ended: str | None = None  # the budget that ended the run, once one did
     released: int = 0  # releases that this run made
+    fetches: bool = False  # seed files at an address, when they are wanted
+    on_release: list[Callable[[Release], None]] = field(default_factory=list)  # called after each commit
     _warm: bool = False
     _trained: Manifest | None = None
     _only: set[str] | None = None  # partitions of a wave that was cut short
@@ -54,6 +59,7 @@ class Session:
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
     _digests: dict[tuple[Path, int, int], str] = field(default_factory=dict)
+    _checked: set[tuple[Any, ...]] = field(default_factory=set)  # files of sources whose heads fit the recipe
 
     @classmethod
     def open(
@@ -67,9 +73,15 @@ class Session:
     ) -> Session:
         """A session over a home. Without a maker it can plan, not run; `watch` hears of every object made or found."""
         scratch = Path(recipe.run.scratch) if recipe.run.scratch else store.root / "scratch"
-        works = Works(recipe, maker)
         driver = Driver(store, scratch, watch)
-        return cls(recipe, base, store, driver, works, run_id, works.policy(), releases.newest(store, recipe.name))
+        pinned = releases.newest(store, recipe.name)
+        # The seeds are wanted, if at all, once there is a session.
+        retracted = Retracted(pinned.retractions if pinned else (), driver.verified, lambda: session.partitions())
+        works = Works(recipe, maker, retracted)
+        refuse_itself(works.others, store.root, recipe.name)
+        session = cls(recipe, base, store, driver, works, run_id, works.policy(), pinned)
+        session.fetches = maker is not None
+        return session
 
     # What there is to do
 
@@ -78,20 +90,34 @@ class Session:
         return [self.driver.load(place) for place in self.store.objects(f"objects/ingest/{self.recipe.name}")]
 
     def new_files(self) -> dict[str, File]:
-        """Seed files whose bytes no earlier cut has read, named source/<id>/<digest>."""
-        seen = {name: one.sha256 for one in self.ingested() for name in one.inputs}
+        """Seed files whose bytes no earlier cut has read, named source/<id>/<digest>. A query reads all its files anew when one
+        is new. A session that can only plan fetches nothing: a file at an address stands for itself, without a digest."""
+        cuts = [set(one.inputs) for one in self.ingested()]
+        seen = set().union(*cuts)
         settings = {source["id"]: source for one in self.ingested() for source in one.config["sources"]}
         new: dict[str, File] = {}
         for source in self.recipe.sources:
             held = settings.get(source.id)
             if held is not None and held != source.content():
                 raise _changed_source(source.id, held, source.content())
-            for path in source_files(source, self.base):
-                sha256 = self._digest(path)
-                name = f"source/{source.id}/{sha256}"
-                if name not in seen:
-                    new[name] = File(str(path.absolute()), sha256, path.stat().st_size)
+            start = f"source/{source.id}/"
+            found = {start + (file.sha256 or file.path): file for file in self._seed_files(source)}
+            if source.kind != "sql":
+                new.update({name: file for name, file in found.items() if name not in seen})
+            elif not any({name for name in cut if name.startswith(start)} == found.keys() for cut in cuts):
+                new.update(found)
         return new
+
+    def _seed_files(self, source: Source) -> list[File]:
+        """The files of a source, their heads checked before they are read to compute their digests."""
+        paths = source_files(source, self.base, self.fetches, say)
+        statuses = {path: path.stat() for path in paths}
+        seen = (source.id, *((path, status.st_mtime_ns, status.st_size) for path, status in statuses.items()))
+        if seen not in self._checked:
+            check_files(source, paths)
+            self._checked.add(seen)
+        files = [File(str(path.absolute()), self._digest(path), status.st_size) for path, status in statuses.items()]
+        return files + [File(address, "", 0) for address in ([] if self.fetches else files_waiting(source))]
 
     def _digest(self, path: Path) -> str:
         """A seed file's digest, read once per session while the file stays as it is."""
@@ -132,8 +158,12 @@ class Session:
 
     def seeds_in(self, partitions: Sequence[File]) -> int:
         """How many seeds these partitions hold, from the manifests."""
-        rows_of = {one.file(name).sha256: entry["rows"] for one in self.ingested() for name, entry in one.files.items()}
+        rows_of = self.seeds_by_partition()
         return sum(rows_of[file.sha256] for file in partitions)
+
+    def seeds_by_partition(self) -> dict[str, int]:
+        """How many seeds each partition holds, by its digest."""
+        return {one.file(name).sha256: entry["rows"] for one in self.ingested() for name, entry in one.files.items()}
 
     def continues(self) -> bool:
         """Whether the pinned release was made under the same policy, so that its content stays."""
@@ -152,6 +182,17 @@ class Session:
         if not self._begun and self._enough():
             return []
         return pending[:size] if size else pending
+
+    def made_wave(self) -> list[File]:
+        """Of the next wave the partitions whose documents are all made: what can be released without a model."""
+        found = []
+        for seeds in self.wave():
+            screened = self.driver.find(self.works.screen(seeds))
+            asked = (screened and self.works.generate(family, seeds, screened, {}) for family in self.works.families)
+            if all(work and self.driver.find(work) for work in asked):
+                found.append(seeds)
+        self._only = {file.sha256 for file in found}
+        return found
 
     def lots(self, wave: Sequence[File]) -> list[list[str]]:
         """A wave cut into lots of partition digests: what one task handles. At most some hundreds."""
@@ -255,16 +296,19 @@ class Session:
     def audit(self, wave: Sequence[File]) -> Manifest:
         """The checks over the wave's release to be."""
         released = self.pinned.files("rows") if self.pinned and self.continues() else []
-        return self._run(self.works.audit(self._objects(wave), wave, released))
+        gone = [File(**tombstones_of(entry)) for entry in self.pinned.retractions] if self.pinned else []
+        return self._run(self.works.audit(self._objects(wave), wave, released, gone))
 
-    def release(self, wave: Sequence[File]) -> Release:
-        """Commit, unless a check failed. The new release is pinned from here on."""
+    def release(self, wave: Sequence[File], accepted: Sequence[Mapping[str, Any]] = ()) -> Release:
+        """Commit, unless a check failed that is not accepted. The new release is pinned from here on."""
         audited = self.audit(wave)
-        _refuse_failures(self.store, audited)
-        made = self._release(wave, [*self._objects(wave), audited])
+        refuse(failures(self.store, audited), audited, accepted_checks(accepted))
+        made = self._release(wave, [*self._objects(wave), audited], accepted)
         releases.commit(self.store, made)
         self.pinned = made
         self.released += 1
+        for told in self.on_release:
+            told(made)
         return made
 
     def _objects(self, wave: Sequence[File]) -> list[Manifest]:
@@ -278,7 +322,9 @@ class Session:
             unique[trained.place] = trained
         return [*ingested, *(unique[place] for place in sorted(unique)), self.resolve(wave), self.shards(wave)]
 
-    def _release(self, wave: Sequence[File], objects: Sequence[Manifest]) -> Release:
+    def _release(
+        self, wave: Sequence[File], objects: Sequence[Manifest], accepted: Sequence[Mapping[str, Any]]
+    ) -> Release:
         before = self.pinned if self.continues() else None
         by_step: dict[str, list[str]] = {}
         for one in objects:
@@ -300,6 +346,8 @@ class Session:
             documents=[*(before.documents if before else ()), *releases.listed(documents)],
             rows=[*(before.rows if before else ()), *releases.listed([sharded.file("rows.parquet")])],
             tombstones=before.tombstones if before else (),
+            accepted=accepted,
+            retractions=self.pinned.retractions if self.pinned else (),
         )
 
     def _run(self, work: Work) -> Manifest:
@@ -340,21 +388,6 @@ def _shard_entries(sharded: Manifest) -> list[dict[str, Any]]:
             file, split = sharded.file(name), name.split("-")[0]
             entries.extend(releases.listed([file], split=split, rows=sharded.files[name]["rows"]))
     return entries
-
-
-def _refuse_failures(store: Store, audited: Manifest) -> None:
-    checks = rows.read_table(store.local(audited.file("checks.parquet").path)).to_pylist()
-    failed = [check for check in checks if stops_release(check)]
-    if not failed:
-        return
-    evidence = rows.read_table(store.local(audited.file("evidence.parquet").path)).to_pylist()
-    lines = [f"{len(failed)} of {len(checks)} checks failed: nothing was released"]
-    for check in failed:
-        lines.append(f"  {check['check']}: {check['violations']} violations ({check['title']})")
-        shown = [one["row"] for one in evidence if one["check"] == check["check"]][:3]
-        lines.extend(f"    {row}" for row in shown)
-    do = f"look at {audited.place}/evidence.parquet; mend the recipe, or move a limit of [audit] on purpose"
-    raise fail(GateError, "\n".join(lines), do=do)
 
 
 def _changed_source(source_id: str, held: dict[str, Any], now: dict[str, Any]) -> Exception:

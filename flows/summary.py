@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from filters.decontamination import ITEMS_NOTE
 from filters.decontamination_report import report
 from flows.session import Session
 from flows.steps.audit import is_warning
+from flows.usage import Prices
 from synth import rows
 from synth.driver import Manifest
 from synth.engine.engine import Engine
+from synth.store import home_name
 
 _EVIDENCE_ROWS = 3  # of a warning
 
@@ -26,15 +28,8 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
     """The closing numbers of a run; objects of finished steps only, so it also holds for a run that was stopped."""
     stats = engine.stats
     made = {step: [session.driver.load(place) for place in sorted(places)] for step, places in session.made.items()}
-    survivors = _survivors(session, made.get("resolve", []))
-    families: dict[str, dict[str, Any]] = {}
-    for one in made.get("generate", []):
-        tally = families.setdefault(one.config["family"], {"documents": 0, "kept": 0, "kept_tokens": 0})
-        tally["documents"] += one.counts["items"]
-        documents = rows.read_table(session.store.local(one.file("documents.parquet").path), ["id", "written_tokens"])
-        kept = documents.filter(pc.is_in(documents["id"], value_set=survivors))
-        tally["kept"] += len(kept)
-        tally["kept_tokens"] += pc.sum(kept["written_tokens"]).as_py() or 0
+    survivors = survivors_of(session, made.get("resolve", []))
+    families = by_family(session, made.get("generate", []), survivors)
     _shares(families, session)
     seconds = (stats.last_answer or 0) - (stats.first_send or 0)
     release = session.pinned if outcome == "released" else None
@@ -42,10 +37,10 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "outcome": outcome,
         "recipe": session.recipe.name,
         "run": session.run_id,
-        "home": str(home),
+        "home": home_name(home),
         "release": release.number if release else None,
         "seeds": sum(one.counts["items"] for one in made.get("screen", [])),
-        "seeds_dropped": _dropped([*made.get("ingest", []), *made.get("screen", [])]),
+        "seeds_dropped": dropped_by([*made.get("ingest", []), *made.get("screen", [])]),
         "asks": stats.asks,
         "asks_answered_before": stats.replayed,
         "attempts": stats.attempts,
@@ -56,17 +51,33 @@ def summarise(session: Session, engine: Engine, home: Path, outcome: str) -> dic
         "families": dict(sorted(families.items())),
         "documents": sum(tally["documents"] for tally in families.values()),
         "kept": len(survivors),
-        "dropped": {step: _dropped(made.get(step, [])) for step in ("generate", "keep", "resolve")},
+        "dropped": {step: dropped_by(made.get(step, [])) for step in ("generate", "keep", "resolve")},
         "quality": _quality(session, made.get("train", [])),
         "canaries": _canaries(session, made.get("score", [])),
         "contamination": _contamination(session, made),
         "warnings": _warnings(session, made.get("audit", [])),
         "clusters": sum(one.counts["notes"]["clusters"] for one in made.get("resolve", [])),
         "usd": round(engine.dollars(), 6),
+        "unpriced_models": Prices(session.recipe).unpriced(),
         "gpu_hours": round(engine.gpu_hours(), 6),
         **({"limit": engine.spent.limit, "in_flight_at_limit": engine.spent.in_flight} if engine.spent else {}),
-        "shards": [{"path": f"{home}/{one['path']}", **one_of(one)} for one in release.shards] if release else [],
+        "shards": [{"path": f"{home_name(home)}/{one['path']}", **one_of(one)} for one in release.shards]
+        if release
+        else [],
     }
+
+
+def by_family(session: Session, generated: Sequence[Manifest], survivors: pa.Array) -> dict[str, dict[str, Any]]:
+    """What each family wrote, and what is left of it: documents, kept, kept_tokens."""
+    families: dict[str, dict[str, Any]] = {}
+    for one in generated:
+        tally = families.setdefault(one.config["family"], {"documents": 0, "kept": 0, "kept_tokens": 0})
+        tally["documents"] += one.counts["items"]
+        documents = rows.read_table(session.store.local(one.file("documents.parquet").path), ["id", "written_tokens"])
+        kept = documents.filter(pc.is_in(documents["id"], value_set=survivors))
+        tally["kept"] += len(kept)
+        tally["kept_tokens"] += pc.sum(kept["written_tokens"]).as_py() or 0
+    return families
 
 
 def one_of(entry: Any) -> dict[str, Any]:
@@ -133,7 +144,7 @@ def _warnings(session: Session, audits: list[Manifest]) -> list[dict[str, Any]]:
     return found
 
 
-def _survivors(session: Session, resolved: list[Manifest]) -> pa.Array:
+def survivors_of(session: Session, resolved: Sequence[Manifest]) -> pa.Array:
     """Ids of the documents that stay."""
     columns = [
         rows.read_table(session.store.local(one.file("index.parquet").path), ["doc_id"])["doc_id"] for one in resolved
@@ -141,7 +152,7 @@ def _survivors(session: Session, resolved: list[Manifest]) -> pa.Array:
     return pa.concat_arrays([chunk for column in columns for chunk in column.chunks] or [pa.array([], pa.string())])
 
 
-def _dropped(objects: list[Manifest]) -> dict[str, int]:
+def dropped_by(objects: Sequence[Manifest]) -> dict[str, int]:
     """Drops under their first reason, most frequent first."""
     total: Counter[str] = Counter()
     for one in objects:

@@ -9,9 +9,12 @@ from typing import Any
 
 from filters import decontamination, pii_policy
 from filters.gates import Gate, check_gates
+from flows.against import OtherRelease, open_all
 from flows.families import asked_roles, check_route, load_family, rivals
+from flows.places import places
 from flows.pools import POOL, Pool
 from flows.recipe import Recipe, Screened
+from flows.retracted import Retracted
 from flows.steps import audit, generate, ingest, keep, resolve, score, screen, shards, sign, train
 from flows.steps.routing import OWN_QUALITY
 from flows.steps.scoring import (
@@ -58,7 +61,12 @@ class Chain:
 class Works:
     """Makes the Work of every step for one recipe. Without a maker (an engine) they can be planned, not run."""
 
-    def __init__(self, recipe: Recipe, maker: generate.Maker | None = None) -> None:
+    def __init__(self, recipe: Recipe, maker: generate.Maker | None = None, retracted: Retracted | None = None) -> None:
+        self._retracted = retracted or Retracted((), lambda file: Path(file.path))
+        with recipe.naming_files():
+            self._make(recipe, maker)
+
+    def _make(self, recipe: Recipe, maker: generate.Maker | None) -> None:
         self.recipe = recipe
         self._roles = policies(recipe.models, recipe.roles)
         self._screen = screen.ScreenWork(
@@ -74,8 +82,9 @@ class Works:
         self._keep = keep.KeepWork(gates=_document_gates(recipe))
         check_gates(self._keep.gates, [*columns_of(self._score.rules), *VERDICT_COLUMNS])
         self._sign = sign.SignWork(minhash=recipe.dedup.minhash)
-        self._pools = _pools(recipe)
-        self._resolve = _resolve_work(recipe, self._pools)
+        self._pools, self._others = open_all(recipe.dedup.against, recipe.dedup.minhash)
+        self._resolve = _resolve_work(recipe, self._pools, self._others)
+        recipe.run.dedup.check()
         self._shards = _shard_work(recipe)
         allow = recipe.screen.allow_unknown_license
         limits = recipe.audit.content()
@@ -89,7 +98,7 @@ class Works:
 
     def _generate_work(self, config: generate.FamilyConfig, spec: Spec[Family]) -> generate.GenerateWork:
         where = f"families.{config.name}"
-        options = parse(spec.Options, config.options, f"{where}.options")
+        options = parse(spec.Options, config.options, f"{where}.options", places)
         options.check()
         check_route(config, number_columns_of(self._screen.rules))
         return generate.GenerateWork(
@@ -104,6 +113,15 @@ class Works:
             retry_dead_letters=config.retry_dead_letters,
             roles={name: self._roles[name] for name in asked_roles(config.name, options, self._roles)},
         )
+
+    def generate_config(self, family: str) -> generate.GenerateWork:
+        """What shapes a family's documents."""
+        return self._generate[family][1]
+
+    @property
+    def others(self) -> list[OtherRelease]:
+        """Releases of other recipes that documents are compared with."""
+        return self._others
 
     @property
     def families(self) -> list[str]:
@@ -153,7 +171,8 @@ class Works:
 
     def screen(self, seeds: File) -> Work:
         """Judge one partition of seeds."""
-        return Work(screen.STEP, self._screen, {"seeds": seeds}, short(seeds.sha256))
+        config = self._screen.model_copy(update={"retracted": self._retracted.seeds(seeds)})
+        return Work(screen.STEP, config, {"seeds": seeds}, short(seeds.sha256))
 
     def generate(self, family: str, seeds: File, screened: Manifest, memo: Mapping[str, File]) -> Work:
         """One family over one partition. Objects of one (partition, family) share a folder, so that answers are found."""
@@ -196,7 +215,8 @@ class Works:
     def keep(self, group: str, generated: Manifest, scored: Manifest) -> Work:
         """Gates over one object's scores."""
         inputs = {"scores": scored.file("scores.parquet"), "drops": generated.file("drops.parquet")}
-        return Work(keep.STEP, self._keep, inputs, group)
+        gone = self._retracted.documents(generated.file("documents.parquet"))
+        return Work(keep.STEP, self._keep.model_copy(update={"retracted": gone}), inputs, group)
 
     def sign(self, group: str, generated: Manifest) -> Work:
         """Signatures of one object's documents."""
@@ -210,12 +230,20 @@ class Works:
             kind = "boilerplate" if file.path.endswith("/boilerplate.parquet") else "index"
             inputs[f"released_{kind}/{short(file.sha256)}"] = file
         inputs |= {f"released_documents/{short(file.sha256)}": file for file in released}
+        for other in self._others:
+            inputs |= {f"released_boilerplate/{short(file.sha256)}": file for file in other.boilerplate}
+            inputs |= {f"release_index/{other.name}/{short(file.sha256)}": file for file in other.index}
+            inputs |= {f"release_documents/{other.name}/{short(file.sha256)}": file for file in other.documents}
         places: dict[str, File] = {}
+        lost: dict[str, tuple[str, ...]] = {}
         for pool in self._pools:
             inputs[f"pool_index/{pool.name}"] = _outside(pool.index, pool.config.index_sha256)
             place = pool.index.with_name(POOL)
             places[f"pool/{pool.name}"] = _outside(place, file_sha256(place))
-        return Work(resolve.STEP, self._resolve, inputs, self.recipe.name, places)
+            if gone := pool.out_of_reach():
+                lost[pool.name] = tuple(gone)
+        config = self._resolve.model_copy(update={"out_of_reach": lost})
+        return Work(resolve.step(self.recipe.run.dedup), config, inputs, self.recipe.name, places)
 
     def shards(self, chains: Sequence[Chain], resolved: Manifest) -> Work:
         """The wave's shards."""
@@ -226,15 +254,26 @@ class Works:
             inputs |= {f"spans/{chain.tag}": chain.score.file("spans.parquet") for chain in chains}
         return Work(shards.STEP, self._shards, inputs, self.recipe.name)
 
-    def audit(self, objects: Sequence[Manifest], seeds: Sequence[File], released_rows: Sequence[File]) -> Work:
+    def audit(
+        self,
+        objects: Sequence[Manifest],
+        seeds: Sequence[File],
+        released_rows: Sequence[File],
+        tombstones: Sequence[File] = (),
+    ) -> Work:
         """The checks over everything a wave made."""
-        return Work(audit.STEP, self._audit, audit_inputs(objects, seeds, released_rows), self.recipe.name)
+        inputs = audit_inputs(objects, seeds, released_rows, tombstones)
+        return Work(audit.STEP, self._audit, inputs, self.recipe.name)
 
 
-def audit_inputs(objects: Sequence[Manifest], seeds: Sequence[File], released_rows: Sequence[File]) -> dict[str, File]:
-    """What the checks read: every table of every object, the manifests themselves, and where earlier documents lie."""
+def audit_inputs(
+    objects: Sequence[Manifest], seeds: Sequence[File], released_rows: Sequence[File], tombstones: Sequence[File] = ()
+) -> dict[str, File]:
+    """What the checks read: every table of every object, the manifests themselves, where earlier documents lie, and which
+    documents were retracted."""
     inputs = {f"seeds/{short(file.sha256)}": file for file in seeds}
     inputs |= {f"released_rows/{short(file.sha256)}": file for file in released_rows}
+    inputs |= {f"tombstones/{short(file.sha256)}": file for file in tombstones}
     for one in objects:
         inputs[f"manifests/{short(one.key)}"] = one.itself()
         for name in one.files:
@@ -279,21 +318,13 @@ def _contamination_rule(recipe: Screened, beside: Sequence[RuleConfig], step: st
     return (RuleConfig(name=decontamination.RULE, options=recipe.decontamination.options()),)
 
 
-def _pools(recipe: Recipe) -> list[Pool]:
-    """The pools that documents are compared with, by name. RecipeError: two of one name."""
-    pools = sorted(
-        (Pool.open(Path(one), recipe.dedup.minhash) for one in recipe.dedup.against), key=lambda pool: pool.name
-    )
-    names = [pool.name for pool in pools]
-    if len(set(names)) < len(names):
-        what = "dedup.against: two folders of one name, by which their texts would be called"
-        raise fail(RecipeError, what, given=", ".join(names), do="rename one of them")
-    return pools
-
-
-def _resolve_work(recipe: Recipe, pools: Sequence[Pool]) -> resolve.ResolveWork:
+def _resolve_work(recipe: Recipe, pools: Sequence[Pool], others: Sequence[OtherRelease]) -> resolve.ResolveWork:
     fields = {name: value for name, value in _fields(recipe.dedup).items() if name != "against"}
-    return resolve.ResolveWork(**fields, pools=tuple(pool.config.index_sha256 for pool in pools))
+    return resolve.ResolveWork(
+        **fields,
+        pools=tuple(pool.config.index_sha256 for pool in pools),
+        releases=tuple(other.policy for other in others),
+    )
 
 
 def _outside(path: Path, sha256: str) -> File:

@@ -46,10 +46,10 @@ class Families(Registry[Family]):
         self._add_bundled()
         super().add(spec)
 
-    def get(self, name: str) -> Spec[Family]:
+    def get(self, name: str, where: str = "") -> Spec[Family]:
         """As Registry.get."""
         self._add_bundled()
-        return super().get(name)
+        return super().get(name, where)
 
     def __iter__(self) -> Iterator[Spec[Family]]:
         self._add_bundled()

@@ -6,16 +6,18 @@ hashed). Errors name the field as it stands in the recipe, what was given, what 
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
-from synth.errors import RecipeError, SynthError, fail
+from synth.config_errors import Places, explain, nearest
+from synth.errors import RecipeError, fail
+
+__all__ = ["Config", "Places", "assign", "entry_names", "load_toml", "nearest", "parse", "position_of"]
 
 ConfigT = TypeVar("ConfigT", bound="Config")
 
@@ -41,18 +43,18 @@ def _content(value: Any) -> Any:
     return [_content(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` or nothing."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
-def parse(kind: type[ConfigT], value: Mapping[str, Any], where: str = "") -> ConfigT:
-    """Validate `value` as `kind`. `where` is the recipe's table it stands in, for messages."""
+def parse(
+    kind: type[ConfigT],
+    value: Mapping[str, Any],
+    where: str = "",
+    elsewhere: Callable[[], Places] | None = None,
+) -> ConfigT:
+    """Validate `value` as `kind`. For messages: `where` is the recipe's table it stands in, `elsewhere` tells where other
+    keys stand, for one that was written into the wrong table."""
     try:
         return kind.model_validate(_tuples(value))
     except ValidationError as error:
-        raise explain(kind, error.errors(), where) from None
+        raise explain(kind, error.errors(), where, value, elsewhere) from None
 
 
 def _tuples(value: Any) -> Any:
@@ -62,107 +64,86 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list | tuple) else value
 
 
-def explain(kind: type[BaseModel], errors: Sequence[ErrorDetails], where: str) -> SynthError:
-    """A pydantic report as one message in the user's words."""
-    lines = []
-    for one in errors:
-        field = ".".join(str(part) for part in (*filter(None, [where]), *one["loc"]))
-        hint = ""
-        if one["type"] == "extra_forbidden":
-            known = _fields_at(kind, one["loc"][:-1])
-            hint = nearest(str(one["loc"][-1]), known) or (f"; known keys: {', '.join(known)}" if known else "")
-            lines.append(f"{field}: unknown key{hint}")
-        elif one["type"] == "missing":
-            lines.append(f"{field}: missing{_describe(kind, one['loc'])}")
-        else:
-            message = one["msg"].removeprefix("Value error, ")
-            lines.append(f"{field}: given {one['input']!r}; allowed: {message[0].lower()}{message[1:]}")
-    return fail(RecipeError, "\n".join(lines))
-
-
-def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Names of the fields of the model found at `location` under `kind`; empty when there is no single model there."""
-    current: Any = kind
-    for part in location:
-        if isinstance(part, int):
-            continue
-        fields = getattr(current, "model_fields", {})
-        if part in fields:
-            current = _model_in(fields[part].annotation)
-    return sorted(getattr(current, "model_fields", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    """The one model class inside an annotation such as `tuple[Source, ...]`, or None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = [_model_in(argument) for argument in getattr(annotation, "__args__", ())]
-    models = [model for model in found if model is not None]
-    return models[0] if len(models) == 1 else None
-
-
-def _describe(kind: type[BaseModel], location: Sequence[int | str]) -> str:
-    """` (the field's sentence)` for a missing field, or nothing."""
-    parent: Any = kind
-    names = [part for part in location if isinstance(part, str)]
-    for name in names[:-1]:
-        fields = getattr(parent, "model_fields", {})
-        parent = _model_in(fields[name].annotation) if name in fields else None
-    fields = getattr(parent, "model_fields", {})
-    described = fields[names[-1]].description if names and names[-1] in fields else None
-    return f" ({described})" if described else ""
-
-
-def load_toml(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """A TOML file as a dict, with `--set a.b=c` assignments applied (c is a TOML value; a bare word is a string)."""
+def load_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict. RecipeError: it is not there, or not TOML; with the line that is wrong."""
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise fail(RecipeError, f"no such recipe: {path}", do="give the path of a .toml file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise fail(RecipeError, f"{path} is not valid TOML: {error}") from None
-    for assignment in assignments:
-        _assign(value, assignment)
-    return value
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
+    except OSError as error:
+        what = f"no such recipe: {path}" if not path.exists() else f"{path} cannot be read: {error.strerror}"
+        raise fail(RecipeError, what, do="give the path of a .toml file") from None
+    except UnicodeDecodeError as error:
+        raise fail(RecipeError, f"{path} is not valid TOML: {error}", do="save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise fail(RecipeError, f"{path} is not valid TOML: {error}", given=_line_of(str(error), text)) from None
 
 
-def _assign(target: dict[str, Any], assignment: str) -> None:
+def _line_of(message: str, text: str) -> str | None:
+    """The line that the message names, with its number; of the end of the text, the last one that says something."""
+    lines = text.splitlines()
+    found = re.search(r"at line (\d+)", message)
+    number = int(found[1]) if found else max((at for at, line in enumerate(lines, 1) if line.strip()), default=0)
+    return f"line {number}: {lines[number - 1].strip()}" if 0 < number <= len(lines) else None
+
+
+def assign(target: dict[str, Any], assignment: str) -> tuple[tuple[str | int, ...], Any]:
+    """Apply `--set a.b=c` (c is a TOML value; a bare word is a text). The place that was written, and what."""
     dotted, equals, raw = assignment.partition("=")
-    if not equals or not dotted:
+    if not equals or not dotted.strip():
         raise fail(RecipeError, "--set wants key.path=value", given=assignment, do="for example --set run.workers=2")
     try:
         value = tomllib.loads(f"x = {raw}")["x"]
     except tomllib.TOMLDecodeError:
-        value = raw
-    *parents, last = dotted.split(".")
+        value = raw.strip()
+    *parents, last = dotted.strip().split(".")
     at: Any = target
+    place: list[str | int] = []
     for name in parents:
-        at = _child(at, name, assignment)
+        key, at = _child(at, name, assignment)
+        place.append(key)
+    target_key: str | int = _position(at, last, assignment) if isinstance(at, list) else last
+    at[target_key] = value
+    return (*place, target_key), value
+
+
+def _child(at: Any, name: str, assignment: str) -> tuple[str | int, Any]:
+    key: str | int = name
     if isinstance(at, list):
-        at[_position(at, last, assignment)] = value
+        key = _position(at, name, assignment)
+        child = at[key]
     else:
-        at[last] = value
-
-
-def _child(at: Any, name: str, assignment: str) -> Any:
-    if isinstance(at, list):
-        return at[_position(at, name, assignment)]
-    child = at.setdefault(name, {})
+        child = at.setdefault(name, {})
     if not isinstance(child, dict | list):
         raise fail(RecipeError, f"--set {assignment}: {name!r} is a value, not a table")
-    return child
+    return key, child
 
 
 def _position(items: list[Any], name: str, assignment: str) -> int:
-    """The place in a list of tables: by number, or by the table's `name`, `id` or `column`."""
-    for position, item in enumerate(items):
-        if isinstance(item, dict) and name in (item.get("name"), item.get("id"), item.get("column")):
-            return position
-    if name.isdigit() and int(name) < len(items):
-        return int(name)
-    known = [str(item.get("name") or item.get("id") or item.get("column")) for item in items if isinstance(item, dict)]
+    found = position_of(items, name)
+    if found is not None:
+        return found
+    known = entry_names(items)
     raise fail(
         RecipeError,
         f"--set {assignment}: no entry {name!r}{nearest(name, known)}",
         allowed=", ".join(known) or "a number",
     )
+
+
+_ENTRY_KEYS = ("name", "id", "column")
+
+
+def position_of(items: list[Any], name: str) -> int | None:
+    """The place in a list of tables: by the table's `name`, `id` or `column`, or by number. None: there is no such entry."""
+    for position, item in enumerate(items):
+        if isinstance(item, dict) and name in [item.get(key) for key in _ENTRY_KEYS]:
+            return position
+    return int(name) if name.isdigit() and int(name) < len(items) else None
+
+
+def entry_names(items: list[Any]) -> list[str]:
+    """The words by which the tables of a list are found."""
+    named = [
+        next((item[key] for key in _ENTRY_KEYS if item.get(key)), None) for item in items if isinstance(item, dict)
+    ]
+    return [str(name) for name in named if name is not None]

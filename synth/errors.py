@@ -4,7 +4,8 @@ SynthError                  exit 1   anything this project raises on purpose
 ├── UserError               exit 2   the user's input is wrong: no traceback, running again changes nothing
 │   ├── RecipeError                  a recipe's field
 │   ├── SourceError                  a seed file, a column, a row
-│   └── HomeError                    the home: newer format, in use, not a home
+│   └── HomeError                    the home: newer format, not a home
+│       └── HomeInUseError           another run holds it: a schedule only skips
 ├── GateError               exit 3   an audit gate failed: nothing was released
 ├── WorldError              exit 1   disk, network, servers: the same command may succeed later
 │   ├── EndpointError                a model server does not answer, or died
@@ -37,7 +38,11 @@ class SourceError(UserError):
 
 
 class HomeError(UserError):
-    """The home folder cannot be used: written by a newer version, or in use by another run."""
+    """The home folder cannot be used: written by a newer version, or not a home."""
+
+
+class HomeInUseError(HomeError):
+    """Another run holds the home. Not a fault: a firing of a schedule counts it as still running."""
 
 
 class GateError(SynthError):

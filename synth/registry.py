@@ -67,12 +67,12 @@ class Registry(Generic[FunctionT]):
             raise fail(RecipeError, f"two {self.kind} definitions are named {spec.name!r}", do="rename one of them")
         self._specs[spec.name] = spec
 
-    def get(self, name: str) -> Spec[FunctionT]:
-        """The spec of this name, or a RecipeError that names the nearest one."""
+    def get(self, name: str, where: str = "") -> Spec[FunctionT]:
+        """The spec of this name, or a RecipeError that names the nearest one, and `where` in the recipe it was asked for."""
         if name not in self._specs:
             raise fail(
                 RecipeError,
-                f"unknown {self.kind} {name!r}{nearest(name, self._specs)}",
+                f"{where}{': ' if where else ''}unknown {self.kind} {name!r}{nearest(name, self._specs)}",
                 given=name,
                 allowed=", ".join(sorted(self._specs)),
             )

@@ -32,7 +32,8 @@ class Release:
     documents: Sequence[Mapping[str, Any]]  # the files that the index points into
     rows: Sequence[Mapping[str, Any]]  # Row tables: where each document lies
     tombstones: Sequence[str] = ()
-    accepted: Sequence[Mapping[str, str]] = ()
+    accepted: Sequence[Mapping[str, Any]] = ()  # gates that a person let pass, here alone: check, because …
+    retractions: Sequence[Mapping[str, Any]] = ()  # cumulative, whatever the policy: see flows/retract.py
     format_version: int = field(default=FORMAT_VERSION)
 
     @property

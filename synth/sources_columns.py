@@ -85,7 +85,7 @@ ROLES: Mapping[str, ValueKind] = {
     "quality": ValueKind(
         "numbers",
         lambda value: type(value) in (int, float),
-        lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind),
+        lambda kind: pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind),
         pa.float64(),
     ),
     "generation_depth": ValueKind(
@@ -110,12 +110,15 @@ def no_column(where: object, role: str, name: str, known: Iterable[str]) -> Synt
     """The error for a named column that a file or a line does not have."""
     known = list(known)
     shown = ", ".join(known[:SHOWN_COLUMNS]) + ", …" * (len(known) > SHOWN_COLUMNS)
+    do = f"set columns.{role} to one of these"
+    if name.partition(".")[0] in known:
+        do = "nested fields are not read: write one into a column of its own (kind 'sql' can, from Parquet)"
     return fail(
         SourceError,
         f"{where}: no column {name!r}{nearest(name, known)}",
         given=f"columns.{role} = {name!r}",
         allowed=shown or "nothing: there are no columns",
-        do=f"set columns.{role} to one of these",
+        do=do,
     )
 
 

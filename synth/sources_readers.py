@@ -1,4 +1,4 @@
-"""Readers of JSON lines and Parquet: bounded batches of checked values, a column per role.
+"""Readers of JSON lines (plain, gzip, zstd) and Parquet: bounded batches of checked values, a column per role.
 
 A batch holds at most BATCH_ROWS rows and about BATCH_BYTES bytes, unless one row alone is larger.
 """
@@ -6,11 +6,13 @@ A batch holds at most BATCH_ROWS rows and about BATCH_BYTES bytes, unless one ro
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import orjson
 import pyarrow as pa
@@ -33,10 +35,11 @@ from synth.sources_columns import (
 BATCH_ROWS = 4096
 BATCH_BYTES = 32 * 2**20
 MAX_LINE_BYTES = 256 * 2**20  # a longer line is no document, but a file that is not JSON lines
-READ_BYTES = 2**20  # read-ahead per Parquet column, so that a row group of gigabytes is not read at once
+READ_BYTES = 2**20  # read-ahead per file or Parquet column, so that a row group of gigabytes is not read at once
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Windows programs put it before UTF-8
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # Windows programs put it before UTF-8
+
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 def read_jsonl(columns: Columns, file: Path) -> Iterator[Batch]:
@@ -76,29 +79,54 @@ def _json_batch(names: Mapping[str, str], rows: list[dict[str, Any]], lines: lis
     return Batch(columns, lambda row: f"{file}:{lines[row]}")
 
 
+def check_jsonl(columns: Columns, file: Path) -> None:
+    """SourceError when the first row lacks what every row must have. Other columns may come in later rows."""
+    for number, line in _lines(file):
+        row = _json_object(line, f"{file}:{number}")
+        for role, name in columns.named().items():
+            if role in REQUIRED_ROLES or name in row:
+                _json_value(role, name, row, f"{file}:{number}")
+        return
+
+
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, with their numbers."""
+    with decompressed(file), opened(file) as stream:
+        for number in itertools.count(1):
+            line = stream.readline(MAX_LINE_BYTES + 1)
+            if len(line) > MAX_LINE_BYTES:
+                raise _line_too_long(f"{file}:{number}")
+            if not line:
+                return
+            if number == 1:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line.strip():
+                yield number, line
+
+
+@contextmanager
+def decompressed(file: Path) -> Iterator[None]:
+    """What is wrong with a compressed file that is read here becomes a SourceError."""
     try:
-        with _open(file) as stream:
-            for number in itertools.count(1):
-                line = stream.readline(MAX_LINE_BYTES + 1)
-                if len(line) > MAX_LINE_BYTES:
-                    raise _line_too_long(f"{file}:{number}")
-                if not line:
-                    return
-                if number == 1:
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                if line.strip():
-                    yield number, line
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise fail(SourceError, f"{file} is not a whole gzip file: {error}", do="fetch or write it again") from error
+    except OSError as error:
+        if error.errno is not None:  # the machine's fault, not the file's
+            raise
+        raise fail(SourceError, f"{file} is not a whole zstd file: {error}", do="fetch or write it again") from error
 
 
-def _open(file: Path) -> IO[bytes] | gzip.GzipFile:
+def opened(file: Path) -> IO[bytes]:
+    """A file's bytes, decompressed when its name or its first bytes say that it is gzip or zstd."""
     stream = file.open("rb")
-    if file.suffix == ".gz" or stream.peek(2)[:2] == _GZIP_MAGIC:
+    magic = stream.peek(4)[:4]
+    if file.suffix == ".gz" or magic.startswith(_GZIP_MAGIC):
         stream.close()
-        return gzip.open(file)
+        return cast(IO[bytes], gzip.open(file))
+    if file.suffix == ".zst" or magic == _ZSTD_MAGIC:
+        stream.close()
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"), READ_BYTES)
     return stream
 
 
@@ -144,25 +172,40 @@ def _json_value(role: str, name: str, row: Mapping[str, Any], where: str) -> Any
     return str(value) if role in ("id", "answer", "label") else float(value) if role == "quality" else value
 
 
+def check_parquet(columns: Columns, file: Path) -> None:
+    """SourceError when the file lacks a named column, or has it in a type that does not fit; only its footer is read."""
+    with _whole_parquet(file), pq.ParquetFile(file) as reader:
+        check_schema(columns.named(), reader.schema_arrow, file)
+
+
 def read_parquet(columns: Columns, file: Path) -> Iterator[Batch]:
     """The rows of a Parquet file. Only named columns are read; page checksums are verified where there are any."""
     names = columns.named()
     rows_before = 0
+    with (
+        _whole_parquet(file),
+        pq.ParquetFile(file, buffer_size=READ_BYTES, page_checksum_verification=True) as reader,
+    ):
+        check_schema(names, reader.schema_arrow, file)
+        wanted = sorted(set(names.values()))
+        for rows in reader.iter_batches(_rows_per_batch(reader.metadata), columns=wanted):
+            where = rows_after(rows_before, file)
+            yield Batch({role: checked_array(role, name, rows[name], where) for role, name in names.items()}, where)
+            rows_before += rows.num_rows
+
+
+@contextmanager
+def _whole_parquet(file: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(file, buffer_size=READ_BYTES, page_checksum_verification=True) as reader:
-            _check_schema(names, reader.schema_arrow, file)
-            wanted = sorted(set(names.values()))
-            for rows in reader.iter_batches(_rows_per_batch(reader.metadata), columns=wanted):
-                where = _rows_after(rows_before, file)
-                yield Batch({role: _array(role, name, rows[name], where) for role, name in names.items()}, where)
-                rows_before += rows.num_rows
+        yield
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the machine's fault, not the file's
             raise
         raise fail(SourceError, f"{file} is not a whole Parquet file: {error}", do="fetch or write it again") from error
 
 
-def _rows_after(before: int, file: Path) -> Callable[[int], str]:
+def rows_after(before: int, file: object) -> Callable[[int], str]:
+    """How to name row i of a batch that has so many rows before it."""
     return lambda row: f"{file}, row {before + row + 1}"
 
 
@@ -173,7 +216,8 @@ def _rows_per_batch(metadata: Any) -> int:
     return int(min(BATCH_ROWS, max(1, BATCH_BYTES // max(row_bytes, 1))))
 
 
-def _check_schema(names: Mapping[str, str], schema: pa.Schema, file: Path) -> None:
+def check_schema(names: Mapping[str, str], schema: pa.Schema, file: object) -> None:
+    """SourceError when a named column is not there, there twice, or of a type that does not fit. `file`: for messages."""
     for role, name in names.items():
         if name not in schema.names:
             raise no_column(file, role, name, schema.names)
@@ -184,7 +228,7 @@ def _check_schema(names: Mapping[str, str], schema: pa.Schema, file: Path) -> No
             raise wrong_type(file, role, name, kind)
 
 
-def _array(role: str, name: str, column: pa.Array, where: Callable[[int], str]) -> pa.Array:
+def checked_array(role: str, name: str, column: pa.Array, where: Callable[[int], str]) -> pa.Array:
     """A column's values, checked, in the type they are kept in."""
     if is_text_type(column.type):
         column = _valid_text(name, column.cast(pa.large_string()), where)

@@ -1,7 +1,10 @@
-"""A home: the folder where everything durable lies. Published means manifest.
+"""A home: the folder, or the prefix in an S3 bucket, where everything durable lies. Published means manifest.
 
 Files are written in scratch, flushed to disk and moved into their object's folder; `manifest.json` is created last,
 put-if-absent, and is completion: an object without one does not exist. Paths inside a home are relative, with `/`.
+
+`Store` is a home in a local folder, and the door to both kinds: `Store.open` and `Store.at` give a `synth.store_s3.S3Store`,
+which has the same methods, for an s3:// URL.
 """
 
 from __future__ import annotations
@@ -10,44 +13,62 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import orjson
 
-from synth.errors import HomeError, IntegrityError, SpaceError, fail
+from synth.errors import HomeError, HomeInUseError, IntegrityError, SpaceError, fail
 
 HOME_FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-_MARK = "home.json"
+MARK = "home.json"
+"""The file that makes a folder a home."""
 _LOCK = ".lock"
 _TEMPORARY = "tmp"
+MIRROR = "mirror.json"
+"""In a local folder that mirrors a home on S3: which one. Whoever opens that folder opens the home on S3."""
 
 
 class Store:
     """A home in a local folder."""
 
+    is_local = True
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        """A local folder: the home itself, or the mirror of one on S3."""
+        self.name = str(self.root)
+        """What people call this home: the folder's path, or the URL."""
 
     @classmethod
-    def open(cls, root: Path) -> Store:
-        """The home at `root`, made if the folder is missing or empty; a newer format or a foreign folder is refused."""
-        store = cls(root)
-        if not store.exists(_MARK):
+    def at(cls, home: Path | str, tell: Callable[[str], None] = lambda text: None) -> Store:
+        """The home at a folder or an s3:// URL, as it is: nothing is made. `tell` gets a line when something takes long."""
+        if url := _url_of(home):
+            from synth.store_s3 import S3Store
+
+            return S3Store(url, tell)
+        return cls(Path(home))
+
+    @classmethod
+    def open(cls, home: Path | str, tell: Callable[[str], None] = lambda text: None) -> Store:
+        """The same, made if the folder is missing or empty; a newer format or a foreign folder is refused."""
+        store = cls.at(home, tell)
+        if not store.exists(MARK):
             store._make()
         try:
-            version = orjson.loads(store.read(_MARK))["format_version"]
+            version = orjson.loads(store.read(MARK))["format_version"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise fail(
-                HomeError, f"{root}/{_MARK} is not readable: {error}", do="restore it or use another --home"
+                HomeError, f"{store.name}/{MARK} is not readable: {error}", do="restore it or use another --home"
             ) from error
         if version > HOME_FORMAT_VERSION:
             raise fail(
                 HomeError,
-                f"the home {root} was written by a newer version of synth",
+                f"the home {store.name} was written by a newer version of synth",
                 given=f"format {version}",
                 allowed=f"format up to {HOME_FORMAT_VERSION}",
                 do="upgrade synth, or use another --home",
@@ -67,7 +88,11 @@ class Store:
                 given=", ".join(strangers[:5]),
                 do="give an empty or new folder with --home",
             )
-        self.create(_MARK, orjson.dumps({"format_version": HOME_FORMAT_VERSION}))
+        self.create(MARK, self._first_mark())
+
+    @staticmethod
+    def _first_mark() -> bytes:
+        return orjson.dumps({"format_version": HOME_FORMAT_VERSION})
 
     @contextlib.contextmanager
     def lock(self, who: str) -> Iterator[None]:
@@ -80,8 +105,8 @@ class Store:
             except BlockingIOError:
                 file.seek(0)
                 raise fail(
-                    HomeError,
-                    f"the home {self.root} is in use by another run",
+                    HomeInUseError,
+                    f"the home {self.name} is in use by another run",
                     given=file.read().strip() or "unknown process",
                     do="wait for it, stop it, or use another --home",
                 ) from None
@@ -95,6 +120,16 @@ class Store:
     def local(self, path: str) -> Path:
         """A local path to read; absolute paths (seed files outside the home) stay as they are."""
         return self.root / path
+
+    def fetch(self, paths: Iterable[str]) -> None:
+        """Make sure that `local` has these at hand: what is not here is copied here, several files at a time."""
+
+    def recheck(self, places: Iterable[str]) -> None:
+        """Throw copies away that are not what the home holds now, before all of these objects are verified."""
+
+    def refetch(self, path: str) -> bool:
+        """Whether `local` gives another copy of a file whose bytes turned out to be wrong; here there is only this one."""
+        return False
 
     def exists(self, path: str) -> bool:
         """Whether a file is there."""
@@ -114,6 +149,38 @@ class Store:
         base = self.root / prefix
         found = (Path(folder) for folder, _, files in os.walk(base) if MANIFEST in files)
         return sorted(folder.relative_to(self.root).as_posix() for folder in found)
+
+    def manifests(self, prefix: str) -> dict[str, bytes]:
+        """The manifests of the published objects under a folder, by their paths."""
+        return {place: self.read(f"{place}/{MANIFEST}") for place in self.objects(prefix)}
+
+    def files(self, prefix: str) -> dict[str, int]:
+        """Every file under a folder, published or not, and its size in bytes."""
+        found = [Path(folder) / name for folder, _, names in os.walk(self.root / prefix) for name in names]
+        return {path.relative_to(self.root).as_posix(): path.lstat().st_size for path in sorted(found)}
+
+    def modified_at(self, path: str) -> float | None:
+        """When a file was last written, in seconds since 1970; None when it is not there."""
+        try:
+            return (self.root / path).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or an object: its manifest first, so that what is half removed does not exist, then the rest."""
+        target = self.root / path
+        if target.is_dir():
+            manifest = target / MANIFEST
+            if manifest.exists():
+                manifest.unlink()
+                sync_folder(target)
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        parent = target.parent
+        while parent != self.root and parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+            parent = parent.parent
 
     def create(self, path: str, data: bytes) -> bool:
         """Put-if-absent: True when this call created the file, durable on return; False when it was there."""
@@ -174,6 +241,30 @@ class Store:
         with writing(self.root):
             make_folders(self.root / _TEMPORARY)
         return self.root / _TEMPORARY / secrets.token_hex(8)
+
+
+def home_name(home: Path | str) -> str:
+    """What people call a home: the folder, or the URL that it mirrors."""
+    return _url_of(home) or str(home)
+
+
+def _url_of(home: Path | str) -> str | None:
+    """The s3:// URL that is meant; a path that went through pathlib has lost a slash."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(/|$)|s3:", str(home))
+    if scheme and scheme[1] == "s3":
+        return "s3://" + str(home)[len("s3:") :].strip("/")
+    if scheme:
+        raise fail(
+            HomeError,
+            "the home is neither a folder nor on S3",
+            given=str(home),
+            allowed="a folder, or s3://BUCKET/PREFIX",
+            do="give a folder whose name has a colon by its absolute path",
+        )
+    try:
+        return str(orjson.loads((Path(home) / MIRROR).read_bytes())["url"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 @contextlib.contextmanager

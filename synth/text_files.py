@@ -24,7 +24,7 @@ TEXTS = pa.schema(
         ("language", pa.string()),
     ]
 )
-FOLDER_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")  # what is taken from a folder
+FOLDER_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")  # what is taken from a folder
 
 _OPTIONAL = ("family", "seed_text", "license", "language")  # read where a file has a column of this name
 
@@ -40,7 +40,8 @@ def text_files(paths: Sequence[Path]) -> list[Path]:
     """The files that are named, and those in the folders that are named, each once. SourceError: there is none."""
     found: dict[Path, None] = {}
     for path in paths:
-        inside = [one for one in sorted(path.rglob("*")) if one.name.endswith(FOLDER_SUFFIXES)] if path.is_dir() else []
+        below = sorted(path.rglob("*")) if path.is_dir() else []
+        inside = [one for one in below if one.name.endswith(FOLDER_SUFFIXES) and one.is_file()]
         if not path.exists() or (path.is_dir() and not inside):
             what = f"{path} holds no text files" if path.is_dir() else f"no such file: {path}"
             raise fail(SourceError, what, allowed=f"files, or folders of {', '.join(FOLDER_SUFFIXES)}")

@@ -17,6 +17,7 @@ import orjson
 import pyarrow as pa
 from audit_spans import span
 
+from flows.retracted import TOMBSTONE
 from shards.schema import SHARD
 from synth import rows
 from synth.audit.sql import query
@@ -39,6 +40,9 @@ SCHEMAS = {
     "rows": rows.ROW,
     **dict.fromkeys(("spans", "reasoning_spans"), rows.SPAN),
     "quality_card": rows.QUALITY_CARD,
+    "tombstones": TOMBSTONE,
+    "index": rows.INDEX,
+    "rows_elsewhere": rows.ROW,
 }
 START = datetime(2026, 11, 1, tzinfo=UTC)
 FAMILIES = ("qa", "distill")
@@ -373,13 +377,15 @@ class Wave:
 
 
 def audit_inputs(home: Path, wave: Wave) -> tuple[dict[str, list[Path]], list[Path], list[Path]]:
-    """Tables, manifests and shards of a written wave, as the audit step is given them."""
+    """Tables, manifests and shards of a written wave, as the audit step is given them: without what a retraction replaced."""
+    replaced = {path for one in wave.objects.values() for path in one.config.get("replaces", ())}
     tables: dict[str, list[Path]] = {}
     for one in wave.objects.values():
         for name in one.tables:
             tables.setdefault(name.partition(".")[0].partition("-")[0], []).append(home / one.place / name)
     folders = [home / one.place for one in wave.objects.values()]
-    shards = [folder / name for one, folder in zip(wave.objects.values(), folders, strict=True) for name in one.shards]
+    listed = [f"{one.place}/{name}" for one in wave.objects.values() for name in one.shards]
+    shards = [home / path for path in listed if path not in replaced]
     return tables, [folder / "manifest.json" for folder in folders], shards
 
 

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from synth.digest import digest
 from synth.engine.probes import canary_bodies
+from tests import s3_server
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,6 +82,30 @@ def new_server(tmp_path: Path) -> Iterator[Callable[..., ScriptedServer]]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of a local S3 with an empty bucket."""
+    url, stop = s3_server.start_moto()
+    yield url
+    stop()
+
+
+@pytest.fixture
+def s3(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, and this process works on homes there, with a cache of its own."""
+    s3_server.use(monkeypatch, moto, tmp_path / "cache")
+    return moto
+
+
+@pytest.fixture(params=["folder", "s3"])
+def any_home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a home may lie: a folder that is not there yet, and a prefix in a bucket."""
+    if request.param == "folder":
+        return str(tmp_path / "home")
+    request.getfixturevalue("s3")
+    return s3_server.new_home()
+
+
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' homes are their own."""
@@ -92,3 +117,11 @@ def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-kill-point", action="store_true", help="kill at every operation, not at one of each kind")
     parser.addoption("--write-golden", action="store_true", help="accept the results of now as tests/golden.json")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that serve a deployment for a minute run when they are asked for: make test-schedule."""
+    asked = [item for item in items if item.get_closest_marker("schedule")]
+    if asked and "schedule" not in config.option.markexpr:
+        config.hook.pytest_deselected(items=asked)
+        items[:] = [item for item in items if item not in asked]

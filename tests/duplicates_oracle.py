@@ -93,13 +93,13 @@ def lacking(text: str, other: str) -> bool:
 
 
 def boilerplate(rows: Sequence[Row], config: ResolveConfig) -> dict[str | None, set[bytes]]:
-    """By family, from each different content of its new rows once."""
+    """By family, from each different content of the new rows once, whatever is released."""
     firsts: dict[str, Row] = {}
-    for row in sorted(rows, key=precedence):
+    for row in sorted((row for row in rows if not row["released"]), key=precedence):
         firsts.setdefault(content(row), row)
     found: dict[str | None, set[bytes]] = {}
     for family in {row.get("family") for row in rows}:
-        own = [row for row in firsts.values() if not row["released"] and row.get("family") == family]
+        own = [row for row in firsts.values() if row.get("family") == family]
         sets = [word_shingles(row["text"] or "", config.minhash.shingle_words) for row in own]
         sets = [one for one in sets if one]
         counts = Counter(shingle for one in sets for shingle in one)

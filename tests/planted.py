@@ -10,6 +10,7 @@ import pytest
 from audit_contamination import PLANTED_CONTAMINATION
 from audit_duplicates import PLANTED_DUPLICATES
 from audit_home import Wave
+from audit_retracted import PLANTED_RETRACTIONS
 from audit_spans import PLANTED_SPANS
 
 from synth.audit.audit import AuditConfig
@@ -469,4 +470,5 @@ PLANTED = [
     *PLANTED_DUPLICATES,
     *PLANTED_SPANS,
     *PLANTED_CONTAMINATION,
+    *PLANTED_RETRACTIONS,
 ]

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 import pytest
 from audit_home import Wave, audit_inputs, write_home
+from audit_retracted import retract
 from planted import PLANTED, Plant, count
 
 from synth import rows
@@ -73,6 +74,14 @@ def test_ladders_cascades_dead_letters_and_reused_answers_pass(tmp_path: Path) -
             attempt |= {"status": "rejected", "verdict": None}
     count("generate/p1/distill", attempts=-len(wave.table("generate/p1/distill", "attempts")))(wave)
     wave.table("generate/p1/distill", "attempts").clear()  # all of them lie in the object that paid
+    assert _run(tmp_path, wave) == {}
+
+
+def test_an_honest_retraction_passes(tmp_path: Path) -> None:
+    """Also where a near-duplicate had been dropped for what is now retracted: it stays dropped."""
+    wave = Wave()
+    gone = retract(wave)
+    wave.table("resolve", "drops")[0]["partner_id"] = gone
     assert _run(tmp_path, wave) == {}
 
 

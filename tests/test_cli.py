@@ -166,6 +166,21 @@ def test_the_same_command_says_that_nothing_is_to_do(
     assert json.loads(capsys.readouterr().out)["outcome"] == "nothing_to_do"
 
 
+def test_more_seeds_are_worked_on_by_the_same_command(
+    folder: Path, capsys: pytest.CaptureFixture[str], scripted_server: ScriptedServer
+) -> None:
+    write_recipe(folder, scripted_server.base_url)
+    assert run() == 0
+    write_seeds(folder / "seeds/b.jsonl", range(10, 13))
+    capsys.readouterr()
+    assert run() == 0
+    assert "6 of 6 documents" in capsys.readouterr().out
+    assert len(shard_rows(folder / "corpus")) == 14
+    write_seeds(folder / "seeds/c.jsonl", range(20, 22))
+    assert run("--set", "run.budget.target_kept_tokens=10", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["outcome"] == "target_reached"
+
+
 def test_a_no_op_imports_neither_prefect_nor_a_model(folder: Path, scripted_server: ScriptedServer) -> None:
     recipe = write_recipe(folder, scripted_server.base_url)
     assert run() == 0

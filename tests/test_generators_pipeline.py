@@ -13,7 +13,8 @@ import pytest
 
 from flows import loop
 from flows.cli import main
-from flows.display import Display, closing_table
+from flows.display import closing_table
+from flows.progress import Progress
 from flows.recipe import load
 from flows.runs import RunRecord
 from flows.session import Session
@@ -26,7 +27,7 @@ from synth.audit.catalog import build_catalog
 from synth.audit.sql import canned, query
 from synth.canaries import canary_of
 from synth.digest import digest
-from synth.engine.engine import Stats
+from synth.engine.engine import Engine, Settings
 from synth.store import Store
 from tests.conftest import ScriptedServer
 from tests.corpora import engine_for, passage, run_recipe, shard_rows, write_recipe, write_seeds
@@ -155,9 +156,9 @@ def test_families_with_weights_count_once_for_what_is_expected(tmp_path: Path) -
     text = '[[families]]\nname = "textbook"\nweight = 3\n[[families]]\nname = "distill"\nweight = 1\n'
     text += '[[families]]\nname = "faq"\nshare = 0.5'
     recipe = load(write_recipe(tmp_path, "http://127.0.0.1:9/v1", families=text))
-    display = Display(recipe, Stats(), live=False)
-    display._kept["screen"] = 100
-    assert display._expected() == 150
+    progress = Progress(recipe, Engine(Settings(recipe.models, recipe.run.models, recipe.roles, "run", tmp_path)))
+    progress._seeds, progress._items["screen"], progress._kept["screen"] = 200, 200, 100
+    assert progress.value()["documents"]["expected"] == 150
 
 
 # --- verdicts and verification

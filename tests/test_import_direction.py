@@ -26,6 +26,7 @@ HOMES = {  # heavy packages -> the files that may import them
     "vllm": ("synth/engine/",),
     "xllamacpp": ("synth/engine/",),
     "aiohttp": ("synth/engine/",),
+    "botocore": ("synth/s3.py", "synth/s3_errors.py"),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = {
     "dedup/kernels.py": ("synth/text/kernels_text.py",),
     "dedup/facts_kernels.py": ("synth/text/kernels_text.py",),
+    "dedup/lookup_kernels.py": ("synth/text/kernels_text.py",),
     "dedup/pairs_kernels.py": ("synth/text/kernels_text.py",),
     "filters/fasttext_kernels.py": ("filters/fasttext_tables.py", "filters/fasttext_file.py"),
 }

@@ -16,6 +16,7 @@ from flows import loop
 from flows.recipe import load
 from flows.session import Session
 from synth import releases, rows
+from synth.audit.catalog import build_catalog
 from synth.engine.engine import Engine
 from synth.errors import EndpointError, GateError, Interrupted, RecipeError
 from synth.store import Store
@@ -49,6 +50,20 @@ def test_a_run_makes_a_release_with_all_that_was_kept(corpus: Path) -> None:
     assert engine.stats.asks == 20
     assert {row["license"] for row in found} == {"CC0-1.0"}
     assert all(row["models"] == ["scripted@1"] for row in found)
+
+
+def test_several_families_may_write_nothing_for_a_partition(tmp_path: Path, scripted_server: ScriptedServer) -> None:
+    """No document and no score twice over is one key of keep, in two folders: that is no copied object."""
+    nowhere = 'route = { column = "quality", below = 0.1 }\n'
+    families = [f'[[families]]\nname = "{name}"\n{nowhere}' for name in ("distill", "textbook", "faq")]
+    write_seeds(tmp_path / "seeds/a.jsonl", range(4))
+    path = write_recipe(
+        tmp_path, scripted_server.base_url, families="\n".join(['[[families]]\nname = "diverse_qa"', *families])
+    )
+    made_releases, _ = run_recipe(path, tmp_path / "home")
+    assert [release.number for release in made_releases] == [1]
+    assert len({place.rpartition("/")[2] for place in made(tmp_path / "home", "keep")}) < 4
+    build_catalog(tmp_path / "home")
 
 
 def test_the_same_command_finds_nothing_to_do(corpus: Path) -> None:

@@ -70,6 +70,7 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "roles.writer.retry": {"empty_answer": ["again"]},
     "models.fake.script": None,  # one script so far
     "sources.*.limit": None,  # for python_docs only, see below
+    **dict.fromkeys(("sources.*.separator", "sources.*.split", "sources.*.query")),  # test_sources_kinds
     "dedup.against": None,  # folders that are known by what lies in them: test_dedup_against.py
     "screen.presets": [{"name": "c4"}],
     "keep.presets": [{"name": "c4"}],
@@ -111,11 +112,15 @@ OTHER_VALUES = {  # where a value cannot be found by its type alone
     "families.*.options.select": "shortest_valid",
     "families.*.options.verify": None,  # asks roles that the base recipe lacks; see test_routing
     "shards.tokenizer": "smollm2-135m-instruct-q4_1",
+    "run.models.gguf.gpu": "h100-80gb",
     "dedup.boilerplate_share": 0.2,
+    "run.dedup.runner": "processes",
     "dedup.max_per_template": {"distill": 3},  # a family of the recipe
     "dedup.minhash.permutations": None,  # must be bands x rows
     "dedup.minhash.bands": None,
     "dedup.minhash.rows": None,
+    "run.notify.url": "https://example.com/hook",
+    "run.notify.on": ["failed"],
 }
 
 

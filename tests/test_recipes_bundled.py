@@ -10,7 +10,10 @@ import orjson
 import pytest
 
 from flows.cli import main
+from flows.commands.recipes import summary
+from flows.memory import memory_of
 from flows.recipe import Recipe, load
+from flows.recipe_files import bundled
 from generators.registry import families
 from generators.writing import CONTEXT_TOKENS, WritingOptions
 from synth.config import parse
@@ -20,7 +23,7 @@ from tests.conftest import ROOT
 from tests.corpora import write_seeds
 
 FOLDER = ROOT / "flows" / "recipes"
-GPU = ("many-nodes", "reasoning", "rewrite-at-scale")
+GPU = ("many-nodes", "own-gpus", "reasoning", "rewrite-at-scale")
 
 
 def test_these_are_all() -> None:
@@ -54,17 +57,65 @@ def test_it_can_be_planned_without_a_gpu_a_model_or_a_key(
 
 
 @pytest.mark.parametrize("name", GPU)
-def test_its_seeds_are_looked_for_beside_it_and_their_absence_is_told(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+def test_what_is_shown_of_it_is_a_recipe_whose_seeds_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied = tmp_path / "recipes" / f"{name}.toml"
-    copied.parent.mkdir()
-    copied.write_bytes((FOLDER / f"{name}.toml").read_bytes())
-    arguments = ["plan", str(copied), "--json", "--home", str(tmp_path / "home")]
-    assert main(arguments) == 2
-    assert "../seeds/*.jsonl" in capsys.readouterr().err
+    """`synth recipes show NAME > mine.toml`, from anywhere; and the bundled one itself, from where the user stands."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["recipes", "show", name]) == 0
+    Path("mine.toml").write_text(capsys.readouterr().out)
+    for recipe in ("mine.toml", name):
+        assert main(["plan", recipe, "--home", "home"]) == 2
+        assert "'seeds/*.jsonl'" in capsys.readouterr().err
     write_seeds(tmp_path / "seeds/a.jsonl", range(5))
-    assert main(arguments) == 0
+    for recipe in ("mine.toml", name):
+        assert main(["plan", recipe, "--json", "--home", "home"]) == 0
+        assert orjson.loads(capsys.readouterr().out)["new_seed_files"] == [str(tmp_path / "seeds/a.jsonl")]
+
+
+@pytest.mark.parametrize("name", ("own-gpus", "reasoning", "rewrite-at-scale"))
+def test_its_models_fit_on_the_gpus_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without seeds, a GPU or a network; and what is calculated says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    recipe = load(Path(name))
+    fits = memory_of(recipe)
+    assert [fit.model for fit in fits] == list(recipe.models)
+    assert all(fit.asked_requests >= 32 and fit.requests >= 8 for fit in fits), "a GPU that decodes a few is idle"
+    assert all(fit.asked_tokens <= fit.context_tokens for fit in fits)
+    main(["plan", name, "--home", "home"])
+    assert "calculated and not measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(bundled()))
+def test_it_is_one_page_that_says_what_it_is(name: str) -> None:
+    text = (FOLDER / f"{name}.toml").read_text()
+    assert len(text.splitlines()) <= 100 and max(map(len, text.splitlines())) <= 130
+    one = summary(name, FOLDER / f"{name}.toml")
+    assert 20 < len(one["about"]) < 130 and one["about"].endswith(".")
+
+
+def test_the_list_says_what_each_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "--json"]) == 0
+    found = {one["name"]: one for one in orjson.loads(capsys.readouterr().out)["recipes"]}
+    assert {name: one["needs"] for name, one in found.items()} == {
+        "many-nodes": ["4 running servers of Qwen/Qwen3-8B"],
+        "own-gpus": ["1 GPU (h100-80gb) for Qwen/Qwen3-4B (vLLM)"],
+        "quickstart": ["this machine's CPU (embedded model)"],
+        "reasoning": [
+            "6 GPUs (h100-80gb) for Qwen/Qwen3-4B (vLLM)",
+            "2 GPUs (h100-80gb) for Qwen/Qwen3-14B (vLLM)",
+        ],
+        "rewrite-at-scale": ["8 GPUs (h100-80gb) for HuggingFaceTB/SmolLM2-1.7B-Instruct (vLLM)"],
+    }
+    assert found["many-nodes"]["families"] == ["diverse_qa", "distill"]
+    assert main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert all(one["about"] in shown for one in found.values())
+    assert main(["recipes", "show", "many-node"]) == 2
+    assert "did you mean 'many-nodes'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", GPU)

@@ -64,7 +64,7 @@ def write_lines(file: Path, *rows: object) -> Path:
         pytest.param({"paths": []}, ["paths", "at least one file or glob for kind 'jsonl'"], id="no paths"),
         pytest.param({"paths": [""]}, ["paths", "none of them empty"], id="empty path"),
         pytest.param({"paths": [3]}, ["paths.0", "3", "string"], id="path is a number"),
-        pytest.param({"paths": "a.jsonl"}, ["paths", "a.jsonl", "tuple"], id="paths is a string"),
+        pytest.param({"paths": "a.jsonl"}, ["paths", "a.jsonl", "a list"], id="paths is a string"),
         pytest.param(
             {"kind": "passages"}, ["paths", "kind 'passages' has a file of its own"], id="paths of a built-in"
         ),

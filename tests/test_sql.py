@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ import pytest
 from audit_contamination import contaminate
 from audit_home import Wave, write_home, write_release, write_run
 
-from synth.audit import sql as audit_sql
 from synth.audit.catalog import build_catalog
 from synth.audit.sql import canned, canned_titles, query
 from synth.errors import HomeError, UserError
@@ -21,7 +19,7 @@ from synth.errors import HomeError, UserError
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with one release, a symbolic link out of it, and a secret beside it."""
+    """A home with one release."""
     home = tmp_path_factory.mktemp("sql") / "home"
     write_home(home)
     wave = Wave()
@@ -30,13 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_run(home, wave)
     write_release(home, 1, [wave])
     build_catalog(home)
-    (home.parent / "secret.csv").write_text("a,b\nsecret,1\n")
-    (home / "objects" / "link.csv").symlink_to(home.parent / "secret.csv")
     yield home
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_answer_is_a_table_with_native_types(home: Path) -> None:
@@ -109,7 +101,7 @@ def test_why_and_how_much_was_dropped(home: Path) -> None:
     [
         pytest.param(
             "SELECT * FROM documnts",
-            ["documnts", "did you mean 'documents'?", "allowed: agreement, "],
+            ["documnts", "did you mean 'documents'?", "allowed: ", "agreement, answer_bias, "],
             id="unknown view",
         ),
         pytest.param(
@@ -170,63 +162,6 @@ def test_memory_is_limited(home: Path, sql: str, words: str) -> None:
 def test_a_memory_limit_that_is_no_size_is_refused(home: Path) -> None:
     with pytest.raises(UserError, match="given:   lots"):
         query(home, "SELECT 1", memory="lots")
-
-
-# The sandbox.
-
-ESCAPES = [
-    pytest.param("FROM read_text('{outside}/secret.csv')", id="read another file"),
-    pytest.param("FROM '{outside}/secret.csv'", id="another file as a table"),
-    pytest.param("FROM read_csv('{home}/objects/../../secret.csv')", id="two dots"),
-    pytest.param("FROM read_csv('{home}/objects/link.csv')", id="a symbolic link inside the home"),
-    pytest.param("FROM read_text('{home}/home.json')", id="a file of the home that is no table"),
-    pytest.param("FROM read_text('{home}/runs/run-w-A/run.json')", id="the settings of a run"),
-    pytest.param("FROM glob('{outside}/*')", id="list a folder"),
-    pytest.param("FROM read_parquet('{home}/objects/**/*.parquet')", id="a pattern"),
-    pytest.param("COPY (SELECT 1 AS a) TO '{outside}/out.csv'", id="write outside"),
-    pytest.param("COPY (SELECT 1 AS a) TO '{home}/out.parquet'", id="write into the home"),
-    pytest.param("COPY (SELECT 1 AS a) TO '{table}'", id="write over a table"),
-    pytest.param("EXPLAIN ANALYZE COPY (SELECT 1 AS a) TO '{table}'", id="write while explaining"),
-    pytest.param("FROM query('COPY (SELECT 1) TO ''{home}/out.csv''')", id="write inside a query function"),
-    pytest.param("ATTACH '{outside}/other.duckdb'", id="attach another database"),
-    pytest.param("ATTACH '{home}/catalog.duckdb' AS again", id="attach the catalogue for writing"),
-    pytest.param("CREATE TABLE mine AS SELECT 1", id="create a table"),
-    pytest.param("DELETE FROM home.files", id="delete from the catalogue"),
-    pytest.param("DROP VIEW kept", id="drop a view"),
-    pytest.param("INSTALL httpfs", id="install an extension"),
-    pytest.param("LOAD sqlite", id="load an extension"),
-    pytest.param("SET enable_external_access = true", id="open the sandbox"),
-    pytest.param("SET memory_limit = '100GB'", id="raise the memory limit"),
-    pytest.param("FROM enable_logging(storage = 'file', storage_path = '{outside}/log')", id="log to a file"),
-    pytest.param("EXPORT DATABASE '{outside}/dump'", id="export"),
-    pytest.param("CREATE PERSISTENT SECRET s (TYPE s3)", id="store a secret"),
-    pytest.param("FROM secret_table", id="a variable of the caller"),
-    pytest.param("PRAGMA database_list", id="a pragma"),
-    pytest.param("SELECT 1; COPY (SELECT 1) TO '{home}/out.csv'", id="behind a harmless one"),
-    pytest.param("FROM read_csv('https://example.org/x.csv')", id="the network"),
-]
-
-
-@pytest.mark.parametrize("sql", ESCAPES)
-def test_an_escape_is_refused_and_changes_nothing(home: Path, sql: str) -> None:
-    secret_table = pa.table({"a": [1]})
-    table = next(home.rglob("documents.parquet"))
-    before = _files(home.parent)
-    with pytest.raises(UserError):
-        query(home, sql.format(home=home, outside=home.parent, table=table))
-    assert _files(home.parent) == before
-    assert secret_table.num_rows == 1
-
-
-@pytest.mark.parametrize("sql", ESCAPES)
-def test_the_engine_is_locked_even_for_other_statements(home: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
-    """That only a SELECT is answered is one wall; behind it stands DuckDB's own."""
-    monkeypatch.setattr(audit_sql, "_only_select", lambda sql: None)
-    table = next(home.rglob("documents.parquet"))
-    before = _files(home.parent)
-    with contextlib.suppress(UserError, AttributeError):  # a statement without an answer gives None
-        query(home, sql.format(home=home, outside=home.parent, table=table))
-    assert _files(home.parent) == before
 
 
 def test_two_questions_at_once_do_not_share_a_sandbox(home: Path) -> None:

@@ -22,11 +22,13 @@ class Parents:
 def parents() -> Parents:
     """One of each."""
     home = argparse.ArgumentParser(add_help=False)
-    home.add_argument("--home", type=Path, help="the home folder (default: SYNTH_HOME, the recipe's, or ./corpus)")
+    home.add_argument(
+        "--home", help="the home: a folder or s3://bucket/prefix (default: SYNTH_HOME, the recipe's, or ./corpus)"
+    )
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument("--json", action="store_true", help="print JSON instead of a table")
     recipe = argparse.ArgumentParser(add_help=False)
-    recipe.add_argument("recipe", type=Path, help="a recipe (.toml)")
+    recipe.add_argument("recipe", type=Path, help="a recipe (.toml), or the name of a bundled one")
     recipe.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a field of the recipe"
     )

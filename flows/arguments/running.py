@@ -27,10 +27,15 @@ def add_run(commands: Commands, parents: Parents) -> None:
         type=_seeds,
         const=PREVIEW_SEEDS,
         metavar="N",
-        help=f"only N seeds (default {PREVIEW_SEEDS}): show prompts, texts, drops and costs; the home is not touched",
+        help=f"only N seeds (default {PREVIEW_SEEDS}): prompts, texts, drops, the forecast of the whole job",
     )
-    plan = commands.add_parser("plan", parents=everything, help="what would run, what is done; starts nothing")
+    plan = commands.add_parser(
+        "plan", parents=everything, help="what would run, what is done, what the rest will take; starts nothing"
+    )
     plan.set_defaults(call="flows.commands.plan:main")
+    plan.add_argument(
+        "--merged", action="store_true", help="only print the recipe with all it extends and --set in it, as one file"
+    )
 
 
 def add_parts(commands: Commands, parents: Parents) -> None:

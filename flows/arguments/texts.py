@@ -14,7 +14,9 @@ def add_filter(commands: Commands, parents: Parents) -> None:
         "filter", parents=[parents.machine], help="score and judge texts in files, without a home"
     )
     told.set_defaults(call="flows.commands.filter:main")
-    told.add_argument("files", nargs="*", type=Path, metavar="IN", help=".parquet or .jsonl(.gz), or folders of them")
+    told.add_argument(
+        "files", nargs="*", type=Path, metavar="IN", help=".parquet or .jsonl(.gz, .zst), or folders of them"
+    )
     told.add_argument("--out", type=Path, help="the folder for scores, drops, verdicts and spans (.parquet)")
     told.add_argument("--recipe", type=Path, help="a recipe, or a .toml with [screen], [pii], [decontamination] alone")
     told.add_argument("--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a field")
@@ -38,7 +40,9 @@ def add_training(commands: Commands, parents: Parents) -> None:
         "filter-train", parents=[parents.home, parents.machine], help="train a quality model, and say its worth"
     )
     told.set_defaults(call="flows.commands.filter_train:main")
-    told.add_argument("--positives", nargs="+", type=Path, metavar="FILE", help=".parquet, .jsonl(.gz) or .txt: good")
+    told.add_argument(
+        "--positives", nargs="+", type=Path, metavar="FILE", help=".parquet, .jsonl(.gz, .zst) or .txt: good"
+    )
     told.add_argument("--negatives", nargs="+", type=Path, metavar="FILE", help="the same, of bad texts")
     told.add_argument("--labelled", nargs="+", type=Path, metavar="FILE", help="files that hold both, see --label")
     told.add_argument("--label", metavar="COLUMN", help="the column of --labelled files that says which are good")
@@ -85,7 +89,9 @@ def add_training(commands: Commands, parents: Parents) -> None:
 def add_dedup(commands: Commands, parents: Parents) -> None:
     """dedup, index."""
     texts = argparse.ArgumentParser(add_help=False)
-    texts.add_argument("files", nargs="+", type=Path, metavar="IN", help=".parquet or .jsonl(.gz), or folders of them")
+    texts.add_argument(
+        "files", nargs="+", type=Path, metavar="IN", help=".parquet or .jsonl(.gz, .zst), or folders of them"
+    )
     texts.add_argument("--text", default="text", metavar="COLUMN", help="the column of the text (default: text)")
     texts.add_argument("--id", metavar="COLUMN", help="the column of the id (default: id, where there is one)")
     texts.add_argument("--workers", type=int, metavar="N", help="threads (default: one per core)")
@@ -95,8 +101,15 @@ def add_dedup(commands: Commands, parents: Parents) -> None:
     dedup.set_defaults(call="flows.commands.dedup:main")
     dedup.add_argument("--out", type=Path, required=True, help="the folder for dedup.parquet")
     dedup.add_argument(
-        "--against", action="append", default=[], type=Path, metavar="FOLDER", help="made by synth index"
+        "--against",
+        action="append",
+        default=[],
+        metavar="OTHER",
+        help="texts that stay: a folder made by synth index, HOME#RECIPE, or the file of a release",
     )
+    runners = ("threads", "processes", "ray")
+    dedup.add_argument("--runner", choices=runners, default="threads", help="where work is done (default: threads)")
+    dedup.add_argument("--memory-gb", type=float, metavar="X", help="memory to plan with (default 4)")
     dedup.add_argument("--recipe", type=Path, help="a recipe whose [dedup] says what a duplicate is")
     dedup.add_argument("--set", action="append", default=[], metavar="A.B=C", dest="assignments", help="change a field")
     dedup.add_argument("--jaccard", type=float, metavar="X", help="smallest similarity that drops (default 0.75)")

@@ -7,7 +7,6 @@ import difflib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,11 +16,13 @@ from rich.text import Text
 
 from dedup import ResolveConfig
 from dedup.threads import default_workers
+from flows.against import open_all
 from flows.deduping import deduplicate, summary
 from flows.display import console
-from flows.pools import Pool, make_pool
+from flows.pools import make_pool
 from flows.recipe import DedupConfig, load
 from flows.samples import visible
+from flows.steps.resolve import LEAST_MEMORY_BYTES, DedupRun
 from synth.config import parse
 from synth.errors import UserError, fail
 from synth.text_files import read_texts, text_files
@@ -34,18 +35,31 @@ _SIZES = ((2, 2), (3, 5), (6, 10), (11, 100), (101, None))
 
 def main(options: argparse.Namespace) -> int:
     """Dedup. Exit codes: 0 done, 2 wrong input."""
-    config, folders = _config(options)
+    config, against = _config(options)
+    how = _how(options)
     files = text_files(options.files)
-    pools = [Pool.open(folder, config.minhash) for folder in folders]
+    pools, releases = open_all(against, config.minhash)
     batches = (batch for file in files for batch in read_texts(file, options.text, options.id))
     began = time.monotonic()
-    found = deduplicate(batches, config, pools, options.out, options.workers or default_workers(), options.samples)
+    found = deduplicate(batches, config, [*pools, *releases], options.out, how, options.samples)
     value = summary(found, time.monotonic() - began, options.out)
     if options.json:
         print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
         _print(value)
     return 0
+
+
+def _how(options: argparse.Namespace) -> DedupRun:
+    memory = DedupRun().memory_bytes
+    if options.memory_gb is not None:
+        memory = int(options.memory_gb * 2**30)
+        if memory < LEAST_MEMORY_BYTES:
+            what, allowed = "too little memory to plan with", f"--memory-gb {LEAST_MEMORY_BYTES / 2**30:g} or more"
+            raise fail(UserError, what, given=options.memory_gb, allowed=allowed)
+    how = DedupRun(workers=options.workers or 0, runner=options.runner, memory_bytes=memory)
+    how.check()
+    return how
 
 
 def index(options: argparse.Namespace) -> int:
@@ -70,15 +84,16 @@ def index(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> tuple[ResolveConfig, list[Path]]:
-    """What a duplicate is: the recipe's [dedup], or the defaults, with what the command line sets; and the pools of both."""
+def _config(options: argparse.Namespace) -> tuple[ResolveConfig, list[str]]:
+    """What a duplicate is: the recipe's [dedup], or the defaults, with what the command line sets; and what both name to compare
+    with."""
     if options.assignments and not options.recipe:
         raise fail(UserError, "--set changes a recipe, and none is given", do="add --recipe FILE")
     base = load(options.recipe, options.assignments).dedup if options.recipe else DedupConfig()
     given = {"jaccard": options.jaccard, "containment": options.containment}
     fields = {name: value for name, value in base.content().items() if name != "against"}
     fields |= {name: value for name, value in given.items() if value is not None}
-    return parse(ResolveConfig, fields), [*map(Path, base.against), *options.against]
+    return parse(ResolveConfig, fields), [*base.against, *options.against]
 
 
 def _print(value: Mapping[str, Any]) -> None:
@@ -90,7 +105,7 @@ def _print(value: Mapping[str, Any]) -> None:
     for word, number in value["spared"].items():
         print(f"  kept, though near: {word} {number:,}")
     if value["pool_candidates"]:
-        print(f"  {value['pool_candidates']:,} texts of pools were compared")
+        print(f"  {value['pool_candidates']:,} texts of pools and releases were compared")
     if value["clusters"]:
         print(f"\n{value['clusters']:,} clusters: {', '.join(_sizes(value['sizes']))}")
         for one in value["largest"]:

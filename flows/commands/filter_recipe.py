@@ -10,11 +10,13 @@ from filters.gates import Gate
 from filters.published import PresetUse
 from flows.display import say
 from flows.filtering import Judge
-from flows.recipe import Recipe, Screened, anchor, load, without_quality
+from flows.places import places
+from flows.recipe import Recipe, Screened, load, without_quality
+from flows.recipe_files import read_recipe
 from flows.steps.scoring import RuleConfig, rule_works
 from flows.steps.screen import LICENSE_GATE, ScreenConfig
 from flows.works import Works, seed_gates, seed_rules
-from synth.config import load_toml, parse
+from synth.config import parse
 from synth.errors import UserError, fail
 from synth.text_files import has_column
 
@@ -40,10 +42,10 @@ def judge_of(options: FilterOptions, files: Sequence[Path]) -> Judge:
         return _screen_judge(Screened(screen=_named(options.presets or DEFAULT_PRESETS, options.rules)), files)
     if options.presets or options.rules:
         raise fail(UserError, "--preset and --rule are for runs without a recipe", do="write them into the recipe")
-    value = load_toml(options.recipe, options.assignments)
-    if "sources" not in value:
-        anchor(value, options.recipe.absolute().parent)
-        return _screen_judge(parse(Screened, value), files)
+    merged = read_recipe(options.recipe, options.assignments)
+    if "sources" not in merged.value:
+        with merged.naming_files():
+            return _screen_judge(parse(Screened, merged.value, elsewhere=places), files)
     works = Works(_untrained(load(options.recipe, options.assignments)))
     judge_as = options.judge_as or ("documents" if has_column(files, "family") else "seeds")
     if judge_as == "documents":

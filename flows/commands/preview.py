@@ -14,12 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.commands.run import engine_settings, stopping
-from flows.display import Display, console, say
+from flows.display import console, paid_text, say
+from flows.forecast import forecast_lines
+from flows.live import Display
 from flows.preview import choose_seeds, make, preview_recipe
+from flows.progress import Progress
 from flows.recipe import Recipe, load
 from flows.runs import new_run_id
 from flows.samples import fate_lines, one_after_another, prompt_lines, side_by_side, visible
 from flows.session import Session
+from flows.usage import Prices
 from synth.engine.engine import Engine
 from synth.store import Store
 
@@ -29,7 +33,7 @@ NOT_KEPT = "A preview is not kept: a real run asks, and pays, for these answers 
 
 def main(options: argparse.Namespace) -> int:
     """Preview. Exit codes as of a run, but a failed check is only mentioned: few texts break limits that are meant for many."""
-    recipe = preview_recipe(load(options.recipe, options.assignments))
+    recipe = load(options.recipe, options.assignments)
     with tempfile.TemporaryDirectory(prefix="synth-preview-", ignore_cleanup_errors=True) as folder:
         value = _previewed(recipe, options.recipe.absolute().parent, Path(folder), options)
     if options.json:
@@ -39,19 +43,23 @@ def main(options: argparse.Namespace) -> int:
     return 0
 
 
-def _previewed(recipe: Recipe, base: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """The preview as a JSON value; everything is written under `folder`."""
-    seeds = choose_seeds(recipe, base, options.preview, folder / "seeds")
+def _previewed(whole: Recipe, base: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """The preview of the recipe `whole` as a JSON value; everything is written under `folder`."""
+    recipe = preview_recipe(whole)
+    with_canaries = recipe.model_copy(update={"ingest": whole.ingest})
+    seeds = choose_seeds(with_canaries, base, options.preview, folder / "seeds")
     store, run_id, began = Store.open(folder / "home"), new_run_id(), time.monotonic()
     engine = Engine(engine_settings(recipe, store, run_id))
-    display = Display(recipe, engine.stats, live=not options.json)
-    session = Session.open(recipe, base, store, run_id, engine, display.on_object)
+    progress = Progress(recipe, engine)
+    session = Session.open(recipe, base, store, run_id, engine, progress.on_object)
+    progress.watch(session)
+    display = Display(recipe.name, progress, live=not options.json)
     session.warm(say)
     engine.start()
     try:
         with stopping(engine, recipe.run.grace_seconds, folder), display:
             engine.load()
-            value = make(session, seeds)
+            value = make(session, seeds, whole)
     finally:
         engine.stop()
     return {
@@ -59,8 +67,9 @@ def _previewed(recipe: Recipe, base: Path, folder: Path, options: argparse.Names
         "asks": engine.stats.asks,
         "prompt_tokens": engine.stats.prompt_tokens,
         "completion_tokens": engine.stats.completion_tokens,
-        "usd": round(engine.dollars(), 6),
+        "usd": round(engine.dollars(), 6) if Prices(recipe).any() else None,
         "seconds": round(time.monotonic() - began, 1),
+        "unpriced_models": Prices(recipe).unpriced(),
         "note": NOT_KEPT,
     }
 
@@ -115,7 +124,7 @@ def _closing(value: Mapping[str, Any]) -> list[str]:
     tokens = f"{value['prompt_tokens']:,} tokens read, {value['completion_tokens']:,} written"
     lines = [
         f"{value['recipe']}: {value['seeds']:,} seeds ({read})",
-        f"{value['asks']:,} asks, {tokens}, ${value['usd']:,.4f} by the recipe's prices, {value['seconds']:,.1f} s",
+        f"{value['asks']:,} asks, {tokens}, {paid_text(value)}, {value['seconds']:,.1f} s",
     ]
     if value["budget_reached"]:
         unfinished = ", ".join(value["unfinished"])
@@ -123,4 +132,7 @@ def _closing(value: Mapping[str, Any]) -> list[str]:
     if value["failed_checks"]:
         failed = ", ".join(one["check"] for one in value["failed_checks"])
         lines.append(f"checks that so few texts fail, and that would stop a release of them: {failed}")
+    if value["job"]:
+        title = f"the whole job of {value['job']['seeds']:,} seeds, by these {value['seeds']:,}"
+        lines += ["", *forecast_lines(value["job"], title), ""]
     return [*lines, NOT_KEPT]

@@ -91,19 +91,20 @@ def _remember(batch: _Batch, path: Path) -> None:
             batch.holders[row["text_digest"]] = row["id"]
 
 
-def _source_files(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tuple[Source, Path]]:
+def _source_files(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tuple[Source, list[Path]]]:
+    """What is read at once: each file of a source by itself, the files of a query together, in the order of their digests."""
     for source in config.sources:
-        for name, path in sorted(inputs.items()):
-            if name.startswith(f"source/{source.id}/"):
-                yield source, path
+        files = [path for name, path in sorted(inputs.items()) if name.startswith(f"source/{source.id}/")]
+        for group in [files] if source.kind == "sql" and files else [[file] for file in files]:
+            yield source, group
 
 
 def _rows(inputs: Mapping[str, Path], config: IngestWork) -> Iterator[tuple[Source, Path, dict[str, Any]]]:
     """All rows of all sources, read as they are taken."""
-    for source, path in _source_files(inputs, config):
-        for table in read_source(source, path):
+    for source, paths in _source_files(inputs, config):
+        for table in read_source(source, *paths):
             for row in table.to_pylist():
-                yield source, path, row
+                yield source, paths[0], row
 
 
 def _take(batch: _Batch, row: dict[str, Any], source: Source, path: Path, config: IngestWork) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from filters.gates import Gate, apply_gates
 from filters.presets import DEFAULT_DOCUMENT_GATES, PROSE_FAMILIES
 from filters.published import PresetUse, preset_gates
+from flows.steps.retraction import with_retracted, without_empty
 from flows.steps.screen import count
 from synth import rows
 from synth.config import Config, nearest
@@ -45,9 +47,14 @@ class KeepConfig(Config):
 
 
 class KeepWork(Config):
-    """All gates, in their order."""
+    """All gates, in their order; `retracted`: of these documents those that must not be released again, and why."""
 
     gates: tuple[Gate, ...]
+    retracted: dict[str, str] = Field({}, description="Not of a recipe: by id, why.")
+
+    def content(self) -> dict[str, Any]:
+        """Without `retracted` where there are none: such an object keeps its key."""
+        return without_empty(super().content(), "retracted")
 
 
 def run(inputs: Mapping[str, Path], config: KeepWork, out: Path) -> Counts:
@@ -55,6 +62,8 @@ def run(inputs: Mapping[str, Path], config: KeepWork, out: Path) -> Counts:
     scores = rows.read_table(inputs["scores"])
     earlier = frozenset(rows.read_table(inputs["drops"], ["item_id"])["item_id"].to_pylist())
     drops = apply_gates(scores, config.gates, item_kind="document", step="keep", already_dropped=earlier)
+    gone = {doc_id: why for doc_id, why in config.retracted.items() if doc_id not in earlier}
+    drops = with_retracted(drops, gone, "document")
     rows.write_table(drops, out / "drops.parquet")
     return count(len(scores) - len(earlier), drops)
 

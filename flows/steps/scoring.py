@@ -52,7 +52,7 @@ def rule_works(configs: Sequence[RuleConfig], where: str) -> tuple[RuleWork, ...
     """Look the rules up, check their options, merge defaults."""
     works = []
     for config in configs:
-        spec = rules.get(config.name)
+        spec = rules.get(config.name, f"{where}.{config.name}")
         options = parse(spec.Options, config.options, f"{where}.{config.name}.options")
         options.check()
         works.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pydantic import Field
@@ -11,6 +12,7 @@ from pydantic import Field
 from filters.gates import Gate, apply_gates, first_reasons
 from filters.presets import DEFAULT_SEED_GATES
 from filters.published import PresetUse, preset_gates
+from flows.steps.retraction import with_retracted, without_empty
 from flows.steps.scoring import RuleConfig, RuleWork, finds_of, notes_of, score_table
 from flows.steps.verdicts import findings
 from synth import rows
@@ -40,10 +42,15 @@ class ScreenConfig(Config):
 
 
 class ScreenWork(Config):
-    """The rules as hashed, and all gates."""
+    """The rules as hashed, and all gates; `retracted`: seeds of this partition that must not be used again, and why."""
 
     rules: tuple[RuleWork, ...]
     gates: tuple[Gate, ...]
+    retracted: dict[str, str] = Field({}, description="Not of a recipe: by id, why.")
+
+    def content(self) -> dict[str, Any]:
+        """Without `retracted` where there are none: such a partition keeps its key."""
+        return without_empty(super().content(), "retracted")
 
 
 def run(inputs: Mapping[str, Path], config: ScreenWork, out: Path) -> Counts:
@@ -52,6 +59,7 @@ def run(inputs: Mapping[str, Path], config: ScreenWork, out: Path) -> Counts:
     scores = score_table(_view(seeds), config.rules)
     named = scores.add_column(0, "item_id", seeds["id"]).add_column(1, "family", pa.nulls(len(seeds), pa.string()))
     drops = apply_gates(named, config.gates, item_kind="seed", step="screen", already_dropped=frozenset())
+    drops = with_retracted(drops, config.retracted, "seed")
     rows.write_table(named.drop_columns(finds_of(config.rules)), out / "seed_scores.parquet")
     rows.write_table(findings(named, config.rules, "seed"), out / "verdicts.parquet")
     rows.write_table(drops, out / "drops.parquet")

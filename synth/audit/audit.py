@@ -64,6 +64,8 @@ _SHARD_ROW = pa.schema(
         ("masked_reasoning", pa.large_string()),
     ]
 )
+_DOC_ID = pa.schema([("doc_id", pa.string())])
+_REPLACED = {"object": pa.string(), "shard": pa.string()}  # what a retraction has written anew
 _MASK = {"object": pa.string(), "rule": pa.string()}  # of which rules an object of shards masks the spans
 
 
@@ -155,7 +157,8 @@ def run_checks(
 ) -> pa.Table:
     """Run every check over a wave; write checks.parquet and evidence.parquet into `out`; return CHECKS.
 
-    `tables` maps a name of TABLES, or `released_rows` (ROW of earlier releases), to files; `manifests` are the
+    `tables` maps a name of TABLES, or `released_rows` (ROW of earlier releases), `tombstones`, `rows_elsewhere` and `index` (see
+    flows/steps/retract.py; of these the ids alone are read), to files; `manifests` are the
     manifest.json of the wave's objects, and files lie beside theirs, as published. Nothing else can be read by a check.
     IntegrityError when a table cannot be read at all.
     """
@@ -224,6 +227,8 @@ def _candidate(
         files = scan(map(str, paths), score_schema(paths, name) if schema is SCORES else schema)
         kind = "TABLE" if name == "drops" else "VIEW"  # drops are small, and read by most checks
         chosen = f"SELECT t.* EXCLUDE filename, f.object FROM {files} t JOIN given_files f ON f.path = t.filename"
+        if name == "rows":  # of shards that a retraction has written anew, the rows stand in its own object
+            chosen += " ANTI JOIN replaced_shards x ON x.object = f.object AND x.shard = t.shard"
         connection.execute(f"CREATE {kind} {name} AS {chosen}")
         connection.execute(f"INSERT INTO read_counts SELECT filename, count(*) FROM {files} GROUP BY filename")
     connection.execute(
@@ -232,12 +237,20 @@ def _candidate(
     )
     released = scan(map(str, tables.get("released_rows", ())), ROW)
     connection.execute(f"CREATE VIEW released_rows AS SELECT * EXCLUDE filename FROM {released}")
+    _tell_retractions(connection, tables)
     connection.execute(f"CREATE TABLE dropped AS {first_reasons('drops')}")
     connection.execute(f"CREATE VIEW dropped_per_object AS {first_reasons('drops', 'object, ')}")
     connection.execute(f"CREATE VIEW kept AS {KEPT}")
     for name, query in (("openings", OPENINGS), ("injections", INJECTIONS), ("answer_bias", ANSWER_BIAS)):
         connection.execute(f"CREATE VIEW {name} AS {over_wave(query)}")
     _read_shards(connection, shards, manifests)
+
+
+def _tell_retractions(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[Path]]) -> None:
+    """Which documents were retracted, and where documents are listed beside the shards and their rows."""
+    for name, given in (("tombstones", "tombstones"), ("rows_elsewhere", "rows_elsewhere"), ("index_entries", "index")):
+        files = scan(map(str, tables.get(given, ())), _DOC_ID)
+        connection.execute(f"CREATE VIEW {name} AS SELECT doc_id, filename FROM {files}")
 
 
 def _tell_manifests(
@@ -257,7 +270,13 @@ def _tell_manifests(
     masks = [
         {"object": one.place, "rule": rule} for one in manifests.values() for rule in one.config.get("masks") or ()
     ]
+    replaced = [
+        dict(zip(_REPLACED, path.rsplit("/", 1), strict=True))
+        for one in manifests.values()
+        for path in one.config.get("replaces") or ()
+    ]
     fill(connection, "masks", _MASK, masks)
+    fill(connection, "replaced_shards", _REPLACED, replaced)
     fill(connection, "objects", OBJECT, (object_row(one.place, one) for one in manifests.values()))
     fill(connection, "manifest_files", _MANIFEST_FILE, listed)
     fill(connection, "given_files", _GIVEN_FILE, given)

@@ -54,6 +54,26 @@ _RELEASE = {
     "current": pa.bool_(),  # the newest release of its recipe is this one, or keeps its content
     "path": _TEXT,
 }
+_ACCEPTED = {
+    "recipe": _TEXT,
+    "release": _COUNT,
+    "gate": _TEXT,
+    "violations": _COUNT,
+    "because": _TEXT,
+    "accepted_by": _TEXT,
+    "accepted_at": _TEXT,
+    "current": pa.bool_(),
+}
+_RETRACTION = {
+    "recipe": _TEXT,
+    "release": _COUNT,  # the one that took them out; all later ones of the recipe keep to it
+    "kind": _TEXT,  # seed | source | license | model | family: a standing rule; sql: documents, one by one
+    "value": _TEXT,
+    "documents": _COUNT,  # of the whole entry, where it has several values
+    "because": _TEXT,
+    "retracted_by": _TEXT,
+    "retracted_at": _TEXT,
+}
 _RUN = {
     "run": _TEXT,
     "recipe": _TEXT,
@@ -85,12 +105,14 @@ _SHOWS = {
     "runs": "all runs; without an outcome while they go on, or when they were killed",
     "run_objects": "the objects that each run made or used: what its documents and drops are",
     "all_shards": "the files that each release lists; current: the newest release of its recipe does",
+    "accepted": "gates that a person let pass, and why; for that release alone",
+    "retractions": "what was retracted from a recipe, and why: a row per value, in force for all later releases",
 }
 
 _CASTS = (
     dict.fromkeys(("counts", "config", "accepted", "models", "summary"), "JSON")
     | dict.fromkeys(("dropped", "notes"), "JSON::MAP(VARCHAR, BIGINT)")
-    | dict.fromkeys(("created_at", "started_at", "ended_at"), "TIMESTAMP WITH TIME ZONE")
+    | dict.fromkeys(("created_at", "started_at", "ended_at", "accepted_at", "retracted_at"), "TIMESTAMP WITH TIME ZONE")
 )
 
 
@@ -106,6 +128,8 @@ def create_tables(connection: duckdb.DuckDBPyConnection, home: Home, released: I
     fill(connection, "runs", _RUN, _runs(home))
     fill(connection, "run_objects", _RUN_OBJECT, _run_objects(home))
     fill(connection, "all_shards", _SHARD, _shards(home))
+    fill(connection, "accepted", _ACCEPTED, _accepted(home))
+    fill(connection, "retractions", _RETRACTION, _retractions(home))
     for table, shows in _SHOWS.items():
         connection.execute(f"COMMENT ON TABLE {table} IS {literal(shows)}")
 
@@ -141,17 +165,24 @@ def object_row(place: str, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def _empty_twins(one: Manifest, other: Manifest) -> bool:
+    """Whether both are the same nothing: of two families that wrote nothing for a partition, keep has one key."""
+    return one.sha256 == other.sha256 and not any(entry["rows"] for entry in one.files.values())
+
+
 def _files(home: Home) -> Iterator[dict[str, Any]]:
     run_of = _first_runs(home)
     seen: dict[str, str] = {}
     for place, manifest in home.manifests.items():
         for name in manifest.files:
             file = f"{place.rpartition('/')[2]}/{name}"
-            if seen.setdefault(file, place) != place:
+            if (first := seen.setdefault(file, place)) != place:
+                if _empty_twins(manifest, home.manifests[first]):
+                    continue
                 raise fail(
                     IntegrityError,
                     f"{home.root}: two objects have one key",
-                    given=f"{seen[file]} and {place}",
+                    given=f"{first} and {place}",
                     do="delete the one that was copied by hand",
                 )
             if table_of(name) in TABLES:
@@ -210,7 +241,8 @@ def _releases(home: Home) -> Iterator[dict[str, Any]]:
             "recipe": release.recipe,
             "release": release.number,
             **{name: getattr(release, name) for name in ("parent", "continues", "policy", "run", "created_at", "path")},
-            **{name: len(getattr(release, name)) for name in ("partitions", "shards", "tombstones")},
+            **{name: len(getattr(release, name)) for name in ("partitions", "shards")},
+            "tombstones": len(release.tombstones) + sum(one["documents"] for one in release.retractions),
             **{name: sum(shard[name] for shard in release.shards) for name in ("rows", "bytes")},
             "accepted": orjson.dumps(release.accepted).decode(),
             "current": (release.recipe, release.number) in current,
@@ -241,3 +273,22 @@ def _shards(home: Home) -> Iterator[dict[str, Any]]:
         for shard in release.shards:
             which = {"recipe": release.recipe, "release": release.number}
             yield {**which, **shard, "current": (release.recipe, release.number) in newest}
+
+
+def _accepted(home: Home) -> Iterator[dict[str, Any]]:
+    current = {(release.recipe, release.number) for chain in home.chains().values() for release in chain}
+    for release in home.releases:
+        which = {"recipe": release.recipe, "release": release.number}
+        for one in release.accepted:
+            told = {"violations": one.get("violations"), "because": one["because"]}
+            signed = {"accepted_by": one.get("by"), "accepted_at": one.get("at")}
+            yield {**which, **told, **signed, "gate": one["check"], "current": tuple(which.values()) in current}
+
+
+def _retractions(home: Home) -> Iterator[dict[str, Any]]:
+    for chain in home.chains().values():
+        for one in chain[-1].retractions:  # the newest release carries all
+            told = {name: one[name] for name in ("release", "kind", "documents", "because")}
+            signed = {"retracted_by": one["by"], "retracted_at": one["at"]}
+            for value in one["values"]:
+                yield {"recipe": chain[-1].recipe, **told, **signed, "value": value}

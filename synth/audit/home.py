@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from synth import releases
 from synth.driver import Manifest, read_manifest
 from synth.errors import HomeError, IntegrityError, fail
 from synth.releases import Release
-from synth.store import MANIFEST, Store, parse_json
+from synth.store import Store, home_name, parse_json
+
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -53,36 +56,39 @@ class Home:
 
 def read_home(root: Path) -> Home:
     """Read every manifest, release and run of the home. HomeError when there is no home, or one of a newer format."""
-    if not (root / "home.json").is_file():
+    if not Store.at(root).exists("home.json"):
         raise fail(
-            HomeError, f"{root} is not a home of synth", do="run a recipe first, or give the right folder with --home"
+            HomeError,
+            f"{home_name(root)} is not a home of synth",
+            do="run a recipe first, or give the right folder with --home",
         )
     store = Store.open(root)
-    manifests = {place: read_manifest(place, store.read(f"{place}/{MANIFEST}")) for place in store.objects("objects")}
-    runs = sorted(_runs(store), key=lambda run: (run.value["started_at"], run.name))
-    found = sorted(_releases(store), key=lambda release: (release.recipe, release.number))
+    manifests = {place: read_manifest(place, data) for place, data in store.manifests("objects").items()}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # each takes some requests where the home is far away
+        runs = [run for run in pool.map(lambda name: _run(store, name), store.names("runs")) if run]
+        found = list(pool.map(lambda one: releases.load(store, *one), _release_numbers(store)))
+    runs.sort(key=lambda run: (run.value["started_at"], run.name))
+    found.sort(key=lambda release: (release.recipe, release.number))
     return Home(store.root, manifests, tuple(found), tuple(runs))
 
 
-def _releases(store: Store) -> Iterator[Release]:
+def _release_numbers(store: Store) -> Iterator[tuple[str, int]]:
     for recipe in store.names("releases"):
         for name in store.names(f"releases/{recipe}"):
-            yield releases.load(store, recipe, int(name.removesuffix(".json")))
+            yield recipe, int(name.removesuffix(".json"))
 
 
-def _runs(store: Store) -> Iterator[Run]:
-    for name in store.names("runs"):
-        folder = f"runs/{name}"
-        if not store.exists(f"{folder}/run.json"):
-            continue  # killed before it began
-        summary = f"{folder}/summary.json"
-        sessions = f"{folder}/sessions.parquet"
-        yield Run(
-            name,
-            parse_json(store.read(f"{folder}/run.json"), f"{folder}/run.json"),
-            parse_json(store.read(summary), summary) if store.exists(summary) else {},
-            sessions if store.exists(sessions) else None,
-        )
+def _run(store: Store, name: str) -> Run | None:
+    """One run; None when it was killed before it began."""
+    there = {path.rpartition("/")[2]: path for path in store.files(f"runs/{name}")}
+    if "run.json" not in there:
+        return None
+    return Run(
+        name,
+        parse_json(store.read(there["run.json"]), there["run.json"]),
+        parse_json(store.read(there["summary.json"]), there["summary.json"]) if "summary.json" in there else {},
+        there.get("sessions.parquet"),
+    )
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ TABLES: dict[str, pa.Schema] = {
 }
 """Every table that is queried, with its columns. A file's table is its name up to the first `-`."""
 
-STEPS = ("ingest", "screen", "generate", "keep", "resolve", "release")
-"""The steps that drop something, in the order of the pipeline: the first one's reason counts. `release`: tombstones."""
+STEPS = ("ingest", "screen", "generate", "keep", "resolve", "retract", "release")
+"""The steps that drop something, in the order of the pipeline: the first one's reason counts. `release`: tombstones.
+
+Drops of `retract` lie in the object that took documents out of shards; in later releases in those of screen and keep."""
 
 COUNTED_AS = "CASE WHEN step IN ('screen', 'keep') THEN reason ELSE rule END"
 """The word under which a manifest counts a drop: a gate's reason, elsewhere the rule."""

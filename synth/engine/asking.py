@@ -176,7 +176,7 @@ class Asker:
             try:
                 assert replica.client is not None
                 reply = await replica.client.chat(body)
-                pool.answered(replica)
+                pool.answered(replica, time.monotonic() - tries.sent_at, reply.usage_completion_tokens or 0)
                 tries.ended("ok", reply)
                 return reply
             except Rejected as verdict:

@@ -58,6 +58,7 @@ class Stats:
     in_flight: int = 0
     seeds: int = 0  # (seed, family) pairs taken up
     seeds_done: int = 0
+    seeds_closed: int = 0  # of those done: of partitions whose answers are complete
     first_send: float | None = None
     last_answer: float | None = None
 
@@ -162,6 +163,7 @@ class Engine:
             answers: dict[str, Mapping[str, Any]] = {row["ask_id"]: row for row in self._counted(journal.answers())}
             asked = {ask_id for asker in askers for ask_id in asker.asked if ask_id in known}
             answers |= {ask_id: known[ask_id] for ask_id in asked - answers.keys()}
+            self.stats.seeds_closed += len(seeds)
             return Made(drafts, answers, journal.attempts())
         finally:
             journal.close()

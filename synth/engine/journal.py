@@ -28,7 +28,7 @@ from synth.ask import Completion
 from synth.errors import HomeError, WorldError, fail
 from synth.store import has_room, no_space
 
-_FORMAT = 2  # PRAGMA user_version
+FORMAT = 2  # PRAGMA user_version
 _LINGER_SECONDS = (
     0.025  # how long a transaction gathers rows: tens of them, and a fortieth of the second that is promised
 )
@@ -37,7 +37,7 @@ _ROWS_AT_ONCE = (64, 8, 1)  # rows per INSERT: one step of SQLite, so one releas
 _Waiter = asyncio.Future[None] | Future[None] | None
 _Item = tuple[sqlite3.Connection, str, Sequence[Any], _Waiter]
 
-_TABLES = """
+TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sends (
     attempt_id TEXT PRIMARY KEY, ask_id TEXT NOT NULL, run TEXT NOT NULL, model_name TEXT NOT NULL, model TEXT NOT NULL,
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS answers (
     endpoint TEXT, sent_at INTEGER, ended_at INTEGER NOT NULL, status TEXT NOT NULL,
     usage_prompt_tokens INTEGER, usage_completion_tokens INTEGER) WITHOUT ROWID;
 """
-_WIDTH = {"meta": 2, "sends": 9, "ends": 10, "prompts": 2, "answers": 22}
+WIDTH = {"meta": 2, "sends": 9, "ends": 10, "prompts": 2, "answers": 22}
 
 _ANSWERS = f"""
 SELECT {", ".join(f"a.{name}" for name in rows.ASK.names if name != "prompt")}, p.prompt
@@ -218,15 +218,15 @@ class Writer:
             try:
                 with connection:
                     for table, values in tables.items():
-                        _insert(connection, table, values)
+                        insert_rows(connection, table, values)
             except sqlite3.Error as error:
                 self._failed[connection] = error
         _settle([waiter for *_, waiter in items if waiter is not None], self._failed.get(connection))
 
 
-def _insert(connection: sqlite3.Connection, table: str, many: Sequence[Sequence[Any]]) -> None:
+def insert_rows(connection: sqlite3.Connection, table: str, many: Sequence[Sequence[Any]]) -> None:
     """The first row with a key stays."""
-    one = f"({', '.join('?' * _WIDTH[table])})"
+    one = f"({', '.join('?' * WIDTH[table])})"
     at = 0
     for size in _ROWS_AT_ONCE:
         while len(many) - at >= size:
@@ -275,7 +275,7 @@ class Journal:
             self.fresh = _check_format(self._connection, path)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={_FORMAT}; COMMIT;")
+            self._connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version={FORMAT}; COMMIT;")
 
     @contextmanager
     def _world(self) -> Iterator[None]:
@@ -370,12 +370,12 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether it is empty. HomeError when it is of another version."""
     found = connection.execute("PRAGMA user_version").fetchone()[0]
     empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if found != _FORMAT and not empty:
+    if found != FORMAT and not empty:
         raise fail(
             HomeError,
             f"the journal {path} was written by another version of synth",
             given=f"format {found}",
-            allowed=f"format {_FORMAT}",
+            allowed=f"format {FORMAT}",
             do="finish its run with that version, or delete the file: its answers would be paid for again",
         )
     return empty

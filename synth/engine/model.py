@@ -93,9 +93,8 @@ class Model:
 
     @property
     def title(self) -> str:
-        """What the model is called in documents and attempts: its weights or name, and its revision."""
-        name = self.config.weights or self.config.model or self.config.backend
-        return f"{name}@{self.config.revision}" if self.config.revision else name
+        """What the model is called in documents and attempts."""
+        return self.config.title
 
     def load(self, owner: Owner) -> None:
         """Start the keepers, unless they run."""

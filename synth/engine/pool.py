@@ -40,6 +40,8 @@ class Replica:
     cut_at: float = 0.0
     answered: int = 0
     answered_at: float = 0.0
+    written_tokens: int = 0  # of its answers, thoughts included
+    answer_seconds: float = 0.0  # from send to answer, summed over its answers
     answers_wanted: float = math.inf  # after so many in all, nobody is let in: it is to be recycled
     life: int = 0  # raised with each death
     busy_since: float = 0.0
@@ -115,9 +117,11 @@ class Pool:
             replica.busy_seconds += time.monotonic() - replica.busy_since
         self.dispatch()
 
-    def answered(self, replica: Replica) -> None:
-        """The replica gave an answer: one place more per window of answers."""
+    def answered(self, replica: Replica, seconds: float = 0.0, written_tokens: int = 0) -> None:
+        """The replica gave an answer, so long after it was sent: one place more per window of answers."""
         replica.answered += 1
+        replica.answer_seconds += seconds
+        replica.written_tokens += written_tokens
         replica.answered_at = time.monotonic()
         if replica.answered >= replica.answers_wanted:
             replica.up = False

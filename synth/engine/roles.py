@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from synth.ask import Outcome
-from synth.config import Config
+from synth.config import Config, nearest
 
 Backend = Literal["llama-cpp", "openai", "vllm", "scripted"]
 _CONTROL_TOKENS = 1  # raise when synth.engine.control breaks other tokens, or breaks them otherwise
@@ -66,6 +67,12 @@ class ModelConfig(Config):
         False, description="vllm: run Python code that lies beside the weights. Only for weights you have read."
     )
 
+    @property
+    def title(self) -> str:
+        """What the model is called in documents and attempts: its weights or name, and its revision."""
+        name = self.weights or self.model or self.backend
+        return f"{name}@{self.revision}" if self.revision else name
+
     @model_validator(mode="after")
     def _complete(self) -> ModelConfig:
         missing = [name for name in _NEEDS[self.backend] if getattr(self, name) is None]
@@ -78,6 +85,22 @@ class ModelConfig(Config):
         if useless:
             raise ValueError(f"backend {self.backend!r} takes {', '.join(takes)}, not {' or '.join(useless)}")
         return self
+
+
+# What the driver leaves to programs (GiB), which is less than the name says: torch's total_memory, as users report it.
+GPU_MEMORY_GIB: Mapping[str, float] = {
+    "h100-80gb": 79.1,
+    "h200-141gb": 139.8,
+    "b200-180gb": 178.3,
+    "a100-80gb": 79.1,
+    "a100-40gb": 39.4,
+    "l40s-48gb": 44.4,
+    "a6000-48gb": 47.4,
+    "rtx-4090-24gb": 23.5,
+    "rtx-3090-24gb": 23.6,
+    "a10g-24gb": 22.0,
+    "l4-24gb": 22.0,
+}
 
 
 class RoleConfig(Config):
@@ -133,6 +156,13 @@ class ModelRun(Config):
     )
     max_attempts: int = Field(6, ge=1, description="Tries of one ask against faults of the world.")
     gpus: int = Field(0, ge=0, description="GPUs that each replica occupies: reserved for it, and paid for.")
+    gpu: str | None = Field(
+        None,
+        description="vllm: what GPUs these are, such as h100-80gb: `synth plan` calculates whether the model fits.",
+    )
+    gpu_memory_gib: float | None = Field(
+        None, gt=0, description="vllm: memory of one GPU, for one that `gpu` does not know (GiB)."
+    )
     args: tuple[str, ...] = Field((), description="vllm, scripted: further command line arguments, passed as they are.")
     tensor_parallel: int = Field(1, ge=1, description="vllm: GPUs that share one copy of the weights.")
     data_parallel: int = Field(1, ge=1, description="vllm: copies of the weights behind one endpoint.")
@@ -147,12 +177,22 @@ class ModelRun(Config):
     usd_per_million_completion_tokens: float = Field(0.0, ge=0, description="Price (US dollars), reasoning included.")
     usd_per_gpu_hour: float = Field(0.0, ge=0, description="Price of one GPU for an hour (US dollars), idle time too.")
 
+    @field_validator("gpu")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None and value not in GPU_MEMORY_GIB:
+            known = f"{', '.join(GPU_MEMORY_GIB)}; for another one give gpu_memory_gib"
+            raise ValueError(f"{known}{nearest(value, GPU_MEMORY_GIB)}")
+        return value
+
     @model_validator(mode="after")
     def _one_place(self) -> ModelRun:
         if self.base_url is not None and self.base_urls:
             raise ValueError("give base_url or base_urls, not both")
         if self.urls and self.replicas > 1:
             raise ValueError("replicas are servers that we start; endpoints that already run are listed in base_urls")
+        if self.gpu is not None and self.gpu_memory_gib is not None:
+            raise ValueError("give gpu or gpu_memory_gib, not both")
         return self
 
     @property

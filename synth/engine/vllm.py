@@ -17,6 +17,7 @@ import orjson
 
 from synth.digest import digest, short
 from synth.engine.launch import LOOPBACK
+from synth.engine.memory import check_memory, check_ranks
 from synth.engine.outside import get
 from synth.engine.roles import ModelConfig, ModelRun
 from synth.errors import EndpointError, RecipeError, fail
@@ -53,15 +54,8 @@ def check(name: str, config: ModelConfig, run: ModelRun) -> None:
     _refuse_version(name, installed_version())
     for argument in run.args:
         _refuse_argument(name, argument)
-    ranks = run.tensor_parallel * run.data_parallel
-    if run.gpus and ranks > run.gpus:
-        raise fail(
-            RecipeError,
-            f"run.models.{name}: tensor_parallel x data_parallel needs more GPUs than a replica has",
-            given=f"{run.tensor_parallel} x {run.data_parallel} = {ranks}",
-            allowed=f"at most gpus = {run.gpus}",
-            do="raise gpus, or lower one of the others",
-        )
+    check_ranks(name, run)
+    check_memory(name, config, run)
 
 
 def installed_version() -> str | None:

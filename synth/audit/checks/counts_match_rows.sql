@@ -10,6 +10,8 @@ WHERE (o.step = 'screen' AND c.table_name = 'seed_scores' AND o.items <> c.rows_
     OR (o.step = 'generate' AND c.table_name = 'attempts' AND o.notes['attempts'] <> c.rows_read)
     OR (o.step = 'score' AND c.table_name = 'scores' AND (o.items <> c.rows_read OR o.kept <> c.rows_read))
     OR (o.step = 'shards' AND c.table_name = 'rows' AND (o.items <> c.rows_read OR o.kept <> c.rows_read))
+    OR (o.step = 'retract' AND c.table_name = 'rows' AND o.kept <> c.rows_read)
+    OR (o.step = 'retract' AND c.table_name = 'drops' AND o.items - o.kept <> c.rows_read)
 UNION ALL
 SELECT o.object, o.step, o.items, o.kept, 'seeds', sum(m.rows)::BIGINT
 FROM objects o LEFT JOIN manifest_files m ON m.object = o.object AND m.table_name = 'seeds'

@@ -3,5 +3,5 @@
 -- severity: gate
 SELECT r.shard, r.row, v.item_id AS doc_id, v.evidence ->> '$.item' AS item, v.evidence ->> '$.rule' AS rule,
     v.evidence ->> '$.part' AS part, v.score AS coverage, v.evidence ->> '$.ngram' AS ngram
-FROM verdicts v JOIN objects o USING (object) JOIN rows r ON r.object = v.object AND r.doc_id = v.item_id
+FROM verdicts v JOIN objects o USING (object) JOIN rows r ON r.doc_id = v.item_id
 WHERE v.rung = 'decontamination_rendered' AND v.outcome = 'failed' AND o.config ->> '$.contaminated' = 'drop'
