@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from dedup.arrays import zeros
 from dedup.jobs import Jobs, spans_of
 from dedup.signatures import Uint64s
 
@@ -109,7 +110,7 @@ def band_lists(band: int, part: int, parts: int, bands: Uint64s, wanted: Bools) 
     hashes = bands[band][rows]
     cells = 1 << int(8 * len(hashes)).bit_length()
     repeated = np.empty(len(hashes), bool)
-    find_repeated(hashes, np.zeros(cells, np.uint8), np.zeros(cells, np.uint8), repeated)
+    find_repeated(hashes, zeros(cells, np.uint8), zeros(cells, np.uint8), repeated)
     rows, hashes = rows[repeated], hashes[repeated]
     order = np.argsort(hashes, kind="stable")
     rows, ordered = rows[order], hashes[order]
@@ -193,7 +194,7 @@ def times_held(low: int, high: int, cells: int, sets: Sets, highest: np.uint64) 
     """The job: the counts of the cells `low` to `high` of so many."""
     from dedup import pairs_kernels as kernels
 
-    times = np.zeros(high - low, np.uint8)
+    times: Bytes = zeros(high - low, np.uint8)
     kernels.count_times(sets, np.uint64(highest), np.uint64(cells - 1), low, high, times)
     return times
 

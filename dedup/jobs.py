@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dedup.arrays import zeros
 from dedup.threads import default_workers, in_order
 from synth.config import Config, parse
 from synth.errors import UserError, WorldError, fail
@@ -116,7 +117,7 @@ class Jobs:
         """An array to fill, zero at first: in memory or, when it is large, in a file that the system maps and may evict."""
         shape = (shape,) if isinstance(shape, int) else shape
         if not self.spills(int(np.prod(shape)) * np.dtype(dtype).itemsize):
-            return np.zeros(shape, dtype)
+            return zeros(shape, dtype)
         path = self.path()
         with path.open("wb") as file:
             file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)

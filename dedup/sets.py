@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dedup.arrays import zeros
 from dedup.columns import Workspace, digests_of, each_batch, exact_digests, tokens_of
 from dedup.contents import Bools
 from dedup.jobs import Jobs
@@ -46,7 +47,7 @@ class Read:
 class Block(NamedTuple):
     """The same of some rows, as a job gives it."""
 
-    hashes: Uint64s
+    hashes: tuple[Uint64s, ...]  # one after the other; not joined, which would be another copy
     counts: Int64s
     digests: pa.Table  # _DIGESTS
     bands: Uint64s  # (rows, bands)
@@ -76,11 +77,12 @@ def read_texts(
         rows = slice(first, first + len(made.counts))
         bands[:, rows], signed[rows], counts[rows] = made.bands.T, made.signed, made.counts
         digests.append(made.digests)
-        store.add(made.hashes)
+        for hashes in made.hashes:
+            store.add(hashes)
         first = rows.stop
     ends = begin + np.cumsum(counts)
     sets = Sets(store.hashes(), ends - counts, ends)
-    found = _digests_of_copies(table, sets, jobs) if only_copies else pa.concat_tables(digests)["digest"]
+    found = _digests_of_copies(table, bands, counts, jobs) if only_copies else pa.concat_tables(digests)["digest"]
     read = Read(found, bands, signed, sets, store)
     return _joined(before, read, jobs) if before else read
 
@@ -114,7 +116,7 @@ class Store:
         self._jobs = jobs
         self._path: Path | None = jobs.path() if jobs.spills(text_bytes) else None
         # Pages that are not written to take no memory.
-        self._room = np.empty(0 if self._path else text_bytes // 2, np.uint64)
+        self._room = zeros(0 if self._path else text_bytes // 2, np.uint64)
         self.used = 0
 
     def add(self, hashes: Uint64s) -> None:
@@ -124,7 +126,8 @@ class Store:
                 hashes.tofile(file)
         else:
             if used > len(self._room):  # characters that become several tokens
-                self._room = np.concatenate([self._room[: self.used], np.empty(used, np.uint64)])
+                room = zeros(2 * used, np.uint64)
+                room[: self.used], self._room = self._room[: self.used], room
             self._room[self.used : used] = hashes
         self.used = used
 
@@ -135,13 +138,10 @@ class Store:
         return self._room[: self.used]
 
 
-def _digests_of_copies(table: pa.Table, sets: Sets, jobs: Jobs) -> pa.ChunkedArray:
-    """Digests of the texts that may be copies: copies have equal sets, and these an equal sum. Of any other text its row's
-    number, which is no text's digest."""
-    empty = sets.starts == sets.ends
-    sums = np.zeros(len(sets.starts), np.uint64)
-    if not empty.all():  # sets lie one after the other; of an empty one reduceat would give the next one's first hash
-        sums[~empty] = np.add.reduceat(sets.hashes, sets.starts[~empty])
+def _digests_of_copies(table: pa.Table, bands: Uint64s, counts: Int64s, jobs: Jobs) -> pa.ChunkedArray:
+    """Digests of the texts that may be copies: copies have equal bands and as many shingles. Of any other text its row's number,
+    which is no text's digest."""
+    sums, empty = bands.sum(axis=0) + counts.astype(np.uint64), counts == 0
     order = np.argsort(sums, kind="stable")
     ordered = sums[order]
     equal = np.zeros(len(sums), bool)
@@ -173,7 +173,7 @@ def read_block(first: int, last: int, table: pa.Table, config: MinHashConfig, on
         return _read_batch(batch, space, config, counts[rows], signatures[rows], wants_digests)
 
     made = each_batch(block["text"], work)
-    hashes = np.concatenate([np.empty(0, np.uint64), *(one for one, _ in made)])
+    hashes = tuple(one for one, _ in made)
     if has_signatures:
         signatures = _given_signatures(block["signature"], config)
     if has_digests:
