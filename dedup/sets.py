@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BLOCK_ROWS = 2048  # rows that a job reads at most,
 _BLOCKS_IN_MEMORY = 64  # and so many blocks of the largest size are the memory that there is
+_ROWS_TAKEN = 256  # rows whose texts are copied at once
 
 _DIGESTS = pa.schema([("digest", pa.string())])
 _SLOT_SEED = np.uint64(secrets.randbits(64) | 1)  # of hash tables, so that nobody can fill one place of them
@@ -148,8 +149,7 @@ def _digests_of_copies(table: pa.Table, bands: Uint64s, counts: Int64s, jobs: Jo
     equal[order[1:]] = ordered[1:] == ordered[:-1]
     equal[order[:-1]] |= ordered[1:] == ordered[:-1]
     rows = np.flatnonzero(equal | empty)
-    spans = ((first, min(first + BLOCK_ROWS, len(rows))) for first in range(0, len(rows), BLOCK_ROWS))
-    made = [*jobs.each(digests_of_rows, spans, rows, table)]
+    made = jobs.ranges(digests_of_rows, len(rows), _ROWS_TAKEN, rows, table)
     numbers = pa.array(np.arange(len(sums))).cast(pa.string())
     found = pa.concat_tables([_DIGESTS.empty_table(), *made])["digest"].combine_chunks()
     return pa.chunked_array([pc.replace_with_mask(numbers, pa.array(equal | empty), found)])
