@@ -223,5 +223,6 @@ def _rows(path: Path) -> int | None:
         return int(pq.read_metadata(path).num_rows)
     if path.suffix == ".arrow":
         with pa.memory_map(str(path)) as source:
-            return int(pa.ipc.open_file(source).count_rows())
+            reader = pa.ipc.open_file(source)
+            return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
     return None

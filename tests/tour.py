@@ -70,14 +70,15 @@ def run(command: Command, folder: Path) -> Command:
     for name in ("SYNTH_HOME", "PREFECT_API_URL"):
         environment.pop(name, None)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command.text],
+        ["bash", "-eu", "-c", command.text],  # no pipefail: `| head` closes the pipe
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         timeout=_LIMIT_SECONDS,
     )
-    assert done.returncode == 0, f"{command.text}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    is_well = done.returncode == 0 and "Traceback" not in done.stderr
+    assert is_well, f"{command.text}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return replace(command, output=tuple(line.rstrip() for line in done.stdout.splitlines() if line.strip()))
 
 

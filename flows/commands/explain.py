@@ -41,7 +41,7 @@ def _asked_for(reader: Reader, options: argparse.Namespace) -> str:
         what = "an id, or a row of a shard"
         raise fail(UserError, f"say which item: {what}", do="synth explain ID, or synth explain --shard FILE --row N")
     if options.id is not None:
-        return str(options.id)
+        return str(options.id).strip(' "\n')  # as --csv prints it
     path = options.shard if options.shard.exists() else reader.store.local(str(options.shard))
     if not path.is_file():
         do = 'give a path from here, or from the home: synth sql "SELECT path FROM shards"'
