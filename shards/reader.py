@@ -58,7 +58,7 @@ def find_row(path: Path, row: int) -> dict[str, Any]:
 def _count_rows(path: Path) -> int:
     """Rows as the batches say."""
     with _opened(path) as reader:
-        return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+        return int(sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches)))
 
 
 @contextmanager

@@ -224,5 +224,5 @@ def _rows(path: Path) -> int | None:
     if path.suffix == ".arrow":
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_file(source)
-            return sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
+            return int(sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches)))
     return None

@@ -31,7 +31,7 @@ def test_what_the_readme_shows_can_be_typed(command: str) -> None:
 
 
 def test_the_readme_shows_commands() -> None:
-    assert len(shown_commands()) > 20
+    assert len(shown_commands()) > 15
 
 
 def scripted(folder: Path) -> None:
