@@ -17,6 +17,7 @@ from flows.recipe import load
 from flows.session import Session
 from synth import releases, rows
 from synth.audit.catalog import build_catalog
+from synth.audit.sql import query
 from synth.engine.engine import Engine
 from synth.errors import EndpointError, GateError, Interrupted, RecipeError
 from synth.store import Store
@@ -64,6 +65,9 @@ def test_several_families_may_write_nothing_for_a_partition(tmp_path: Path, scri
     assert [release.number for release in made_releases] == [1]
     assert len({place.rpartition("/")[2] for place in made(tmp_path / "home", "keep")}) < 4
     build_catalog(tmp_path / "home")
+    (counted,) = query(tmp_path / "home", "SELECT count(*) AS drops FROM all_drops WHERE step = 'keep'").to_pylist()
+    dropped = [_table(tmp_path / "home", place, "drops") for place in made(tmp_path / "home", "keep")]
+    assert counted["drops"] == sum(map(len, dropped))
 
 
 def test_the_same_command_finds_nothing_to_do(corpus: Path) -> None:

@@ -51,9 +51,11 @@ def _wave(session: Session, options: argparse.Namespace) -> Sequence[File]:
     name, pinned = session.recipe.name, session.pinned
     if pinned and not session.pending():
         what = f"nothing waits to be released: release {pinned.number} of {name!r} covers all partitions"
+        do = f"add seeds or change the recipe, then: synth run {options.recipe}"
     else:
         what = f"nothing waits to be released: no partition of {name!r} is complete under this recipe"
-    raise fail(HomeError, what, given=session.store.name, do=f"make it first: synth run {options.recipe}")
+        do = f"make it first: synth run {options.recipe}"
+    raise fail(HomeError, what, given=session.store.name, do=do)
 
 
 def _summary(session: Session, release: Release) -> dict[str, Any]:

@@ -176,9 +176,8 @@ def _files(home: Home) -> Iterator[dict[str, Any]]:
     for place, manifest in home.manifests.items():
         for name in manifest.files:
             file = f"{place.rpartition('/')[2]}/{name}"
-            if (first := seen.setdefault(file, place)) != place:
-                if _empty_twins(manifest, home.manifests[first]):
-                    continue
+            first = seen.setdefault(file, place)
+            if first != place and not _empty_twins(manifest, home.manifests[first]):
                 raise fail(
                     IntegrityError,
                     f"{home.root}: two objects have one key",
