@@ -1,8 +1,8 @@
 """Large arrays that are filled bit by bit.
 
 numpy asks the system for huge pages for its own large arrays. Where memory is in pieces, as on a machine that has run for long,
-the system then looks for one at each new page and seldom finds it: touching 256 MB took 0.75 s so, and 0.15 s with plain
-pages. What is written once and read in order gains little from huge ones.
+the system then looks for one at each new page and seldom finds it, which takes longer than the pages' use. What is written
+once and read in order gains little from huge ones.
 """
 
 from __future__ import annotations

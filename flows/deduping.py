@@ -16,7 +16,7 @@ from dedup.jobs import Jobs
 from dedup.lookup import Query
 from dedup.resolve import resolve
 from flows.against import OtherRelease
-from flows.near import CANDIDATES
+from flows.near import CANDIDATES, SIGNED
 from flows.pools import Pool, index_rows
 from flows.steps.resolve import DedupRun
 from synth import rows
@@ -25,16 +25,6 @@ from synth.errors import SourceError, fail
 RESULT = "dedup.parquet"
 _BETWEEN = "\x1f"  # stands in no id: between a pool's name and the id of a text in it
 
-_SIGNED = pa.schema(
-    [
-        ("doc_id", pa.string()),
-        ("text", pa.large_string()),
-        ("family", pa.string()),
-        ("root_id", pa.string()),
-        ("exact_digest", pa.string()),
-        ("signature", pa.list_(pa.uint32())),
-    ]
-)
 VERDICTS = pa.schema(
     [*DUPLICATES, ("partner_pool", pa.string())]
 )  # the pool that the partner stands in; null: these texts
@@ -64,7 +54,7 @@ def deduplicate(
     with Jobs(out, how.workers or None, how.runner, how.memory_bytes) as jobs:
         path = jobs.path()
         size = _sign(batches, config.minhash, path, jobs.workers)
-        mine = jobs.tables([path], _SIGNED)
+        mine = jobs.tables([path], SIGNED)
         if not len(mine):
             raise fail(SourceError, "there are no texts in these files", do="give files with at least one row")
         near = list[pa.Table]()
@@ -94,7 +84,7 @@ def _near(other: Pool | OtherRelease, query: Query, jobs: Jobs) -> pa.Table:
 def _sign(batches: Iterable[pa.Table], minhash: MinHashConfig, path: Path, workers: int) -> int:
     """Write the texts with their sketches as an Arrow file; their bytes."""
     size = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SIGNED) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SIGNED) as writer:
         for batch in batches:
             signed = index_rows(batch, "", 0, minhash, workers)
             columns = {
@@ -105,7 +95,7 @@ def _sign(batches: Iterable[pa.Table], minhash: MinHashConfig, path: Path, worke
                 "signature": signed["signature"],
                 "root_id": pa.nulls(len(batch), pa.string()),
             }
-            writer.write_table(pa.table([columns[name] for name in _SIGNED.names], schema=_SIGNED).combine_chunks())
+            writer.write_table(pa.table([columns[name] for name in SIGNED.names], schema=SIGNED).combine_chunks())
             size += pc.sum(pc.binary_length(batch["text"])).as_py() or 0
     return size
 

@@ -19,7 +19,7 @@ from dedup.jobs import Jobs
 from dedup.lookup import Query, near
 from synth import rows
 
-CANDIDATES = pa.schema(
+SIGNED = pa.schema(
     [
         ("doc_id", pa.string()),
         ("text", pa.large_string()),
@@ -27,9 +27,9 @@ CANDIDATES = pa.schema(
         ("root_id", pa.string()),
         ("exact_digest", pa.string()),
         ("signature", pa.list_(pa.uint32())),
-        ("owners", pa.list_(pa.int32())),  # see lookup.near
     ]
 )
+CANDIDATES = pa.schema([*SIGNED, ("owners", pa.list_(pa.int32()))])  # owners: see lookup.near
 _NEAR = pa.schema([*rows.INDEX, ("owners", pa.list_(pa.int32()))])
 _GROUP_ROWS = 1 << 16  # of an index, that a job looks through, about
 

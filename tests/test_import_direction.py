@@ -27,6 +27,7 @@ HOMES = {  # heavy packages -> the files that may import them
     "xllamacpp": ("synth/engine/",),
     "aiohttp": ("synth/engine/",),
     "botocore": ("synth/s3.py", "synth/s3_errors.py"),
+    "fsspec": ("synth/sources_remote.py",),
 }
 FORBIDDEN_MODULES = {"pickle", "cloudpickle", "marshal", "shelve", "dill"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
