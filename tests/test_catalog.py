@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -438,3 +439,13 @@ def test_a_home_of_2000_objects_is_catalogued_in_seconds(home: Path) -> None:
     print(f"{made} objects: built in {seconds:.2f} s ({cpu_seconds:.2f} s CPU), all documents counted in {asked:.2f} s")
     assert total == 287 * len(base.documents())
     assert cpu_seconds < 5
+
+
+def test_an_object_that_was_copied_by_hand_is_refused(home: Path) -> None:
+    """Two objects of one key can only be the same nothing; one with rows would be counted twice."""
+    wave = Wave("copied")
+    wave.write(home)
+    place = next(one.place for one in wave.objects.values() if one.step == "score")
+    shutil.copytree(home / place, home / "objects/score/elsewhere" / Path(place).name)
+    with pytest.raises(IntegrityError, match=r"(?s)two objects have one key.*elsewhere"):
+        build_catalog(home)
